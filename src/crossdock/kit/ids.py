@@ -56,7 +56,7 @@ def parse_id(kind: IdKind, text: str) -> UUID:
             return UUID(hex=digits)
         except ValueError:
             pass
-    message = f"{text[:80]!r} is not the id of anything here; such an id looks like {kind.value}_ and 32 hex digits."
+    message = f"{text[:80]!r} is no id of this kind; one looks like {kind.value}_ and 32 hex digits."
     raise NotFoundError(message)
 
 
