@@ -1,0 +1,154 @@
+"""The connections to PostgreSQL: one pool per database role, and the tenant scope of a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from crossdock.db.urls import libpq_url, sqlalchemy_url
+from crossdock.kit.errors import UnavailableError
+
+# A statement of ours is short; one that is not stands in the way of everyone behind it.
+_STATEMENT_TIMEOUT_MS = 30_000
+_CONNECT_TIMEOUT_S = 5
+
+# What asyncpg and the socket raise when the server is away, going, or coming back.
+CONNECTION_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+class Role(StrEnum):
+    """The database roles; none can bypass row-level security."""
+
+    APP = "crossdock_app"
+    INGEST = "crossdock_ingest"
+    WORKER = "crossdock_worker"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSizes:
+    """How many connections each role may hold."""
+
+    app: int = 10
+    ingest: int = 4
+    worker: int = 6
+
+
+class Database:
+    """The way to the database for one process; `open` it before use and `close` it after.
+
+    `dsn` is the owner's address: each pool's connections take on their role as they connect.
+    """
+
+    def __init__(self, dsn: str, *, sizes: PoolSizes | None = None) -> None:
+        self.dsn = dsn
+        self._sizes = sizes or PoolSizes()
+        self._app_engine = self._engine(Role.APP, self._sizes.app)
+        self._owner_engine = self._engine(None, 1)
+        self._app_sessions = async_sessionmaker(self._app_engine, expire_on_commit=False)
+        self._owner_sessions = async_sessionmaker(self._owner_engine, expire_on_commit=False)
+        self._pools: dict[Role, asyncpg.Pool[asyncpg.Record]] = {}
+
+    async def open(self) -> None:
+        """Make the pools; connections are made when they are first needed."""
+        for role, size in ((Role.APP, 2), (Role.INGEST, self._sizes.ingest), (Role.WORKER, self._sizes.worker)):
+            self._pools[role] = await asyncpg.create_pool(
+                libpq_url(self.dsn),
+                min_size=0,
+                max_size=size,
+                timeout=_CONNECT_TIMEOUT_S,
+                command_timeout=_STATEMENT_TIMEOUT_MS / 1000,
+                server_settings=_server_settings(role),
+            )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.close()
+        await self._app_engine.dispose()
+        await self._owner_engine.dispose()
+
+    def pool(self, role: Role) -> "asyncpg.Pool[asyncpg.Record]":
+        """The plain asyncpg pool of a role, for hot paths and background loops."""
+        return self._pools[role]
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: UUID) -> AsyncIterator[AsyncSession]:
+        """One transaction that sees this tenant's rows alone; commits on leaving, rolls back on an error.
+
+        Raises UnavailableError when the database cannot be reached.
+        """
+        async with self._transaction(self._app_sessions) as session:
+            await session.execute(
+                text("SELECT set_config('crossdock.tenant', :tenant, true)"), {"tenant": str(tenant_id)}
+            )
+            yield session
+
+    @asynccontextmanager
+    async def lookup(self) -> AsyncIterator[AsyncSession]:
+        """One transaction with no tenant: for the functions that find out whose request this is."""
+        async with self._transaction(self._app_sessions) as session:
+            yield session
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator[AsyncSession]:
+        """One transaction as the owner, who sees every tenant: for the operator's commands alone."""
+        async with self._transaction(self._owner_sessions) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _transaction(self, sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[AsyncSession]:
+        try:
+            async with sessions() as session, session.begin():
+                yield session
+        except (OperationalError, InterfaceError, OSError) as error:
+            raise UnavailableError("The database cannot be reached; nothing was stored. Try again.") from error
+        except DBAPIError as error:
+            cause = getattr(error.orig, "__cause__", None)
+            if error.connection_invalidated or isinstance(cause, CONNECTION_LOST):
+                raise UnavailableError("The database cannot be reached; nothing was stored. Try again.") from error
+            raise
+
+    def _engine(self, role: Role | None, size: int) -> AsyncEngine:
+        arguments: dict[str, Any] = {
+            "timeout": _CONNECT_TIMEOUT_S,
+            "server_settings": _server_settings(role),
+        }
+        return create_async_engine(
+            sqlalchemy_url(self.dsn),
+            connect_args=arguments,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=_CONNECT_TIMEOUT_S,
+            pool_pre_ping=True,
+        )
+
+
+def _server_settings(role: Role | None) -> dict[str, str]:
+    settings = {
+        "application_name": role.value if role else "crossdock_owner",
+        "statement_timeout": str(_STATEMENT_TIMEOUT_MS),
+        "timezone": "UTC",
+    }
+    if role is not None:
+        settings["role"] = role.value
+    return settings

@@ -1,0 +1,34 @@
+"""Masking what must not be seen: by the name a value goes under, and by what secrets of ours look like."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "•••"
+
+_SECRET_NAME = re.compile(
+    r"pass(word|phrase)?$|secret|token|authorization|cookie|api[-_]?key$|private[-_]?key|credential|signature|dsn$",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(r"\b(cdk_|whsec_|whsk_|Bearer |Basic )[A-Za-z0-9+/=_.~-]{8,}|://[^/\s:@]+:[^/\s@]+@")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field or header of this name holds something to hide."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def redact(name: str, value: Any) -> Any:  # noqa: ANN401 - any value may be logged
+    """The value to show under this name: itself, or masked."""
+    if value is not None and is_secret_name(name):
+        return MASK
+    if isinstance(value, str):
+        return _SECRET_VALUE.sub(MASK, value)
+    if isinstance(value, Mapping):
+        return {key: redact(str(key), inner) for key, inner in value.items()}
+    return value
+
+
+def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The same headers with the secret ones masked."""
+    return {name: redact(name, value) for name, value in headers.items()}

@@ -1,0 +1,93 @@
+"""Every setting of an installation, with its default and meaning; read by entry points and bootstrap only.
+
+Each is an environment variable `CROSSDOCK_<NAME>`, or a line of the file `CROSSDOCK_SETTINGS_FILE`
+names (`NAME=value` lines, with the prefix).
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """One installation's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CROSSDOCK_",
+        env_file=os.environ.get("CROSSDOCK_SETTINGS_FILE"),
+        extra="ignore",
+    )
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("crossdock", appauthor=False)),
+        description="Where the embedded database, the generated keys and the logs live.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="Address of an outside PostgreSQL (15 or later) as its owner; without it Crossdock runs its own.",
+    )
+    encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="Comma-separated 32-byte keys in base64, the first encrypts; made in the data folder if unset.",
+    )
+    operator_key: SecretStr | None = Field(
+        default=None,
+        description="Opens the operator's part of the API (tenants); made in the data folder if unset.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8400, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
+    public_url: str | None = Field(
+        default=None, description="Where the world reaches this hub, such as https://hub.example.com."
+    )
+    trusted_proxies: _CommaSeparated = Field(
+        default=(), description="Addresses or networks of proxies whose X-Forwarded-* headers are believed."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="json for machines, console for people; auto takes console on a terminal."
+    )
+    allow_loopback: bool = Field(
+        default=False, description="Let deliveries go to this machine over http; for development."
+    )
+    allowed_networks: _CommaSeparated = Field(
+        default=(), description="Inner networks (CIDR) that deliveries may reach in spite of being private."
+    )
+    require_event_types: bool = Field(
+        default=False, description="Refuse events whose type is not in the tenant's catalogue."
+    )
+    max_payload_bytes: int = Field(default=1_048_576, ge=1_024, description="Largest event payload and webhook body.")
+    max_batch_bytes: int = Field(default=16_777_216, ge=1_024, description="Largest body of a batch of events, whole.")
+    max_key_rate_per_hour: int = Field(
+        default=10_000, ge=1, description="Highest hourly limit that an API key may be given."
+    )
+    max_subscriptions: int = Field(default=50, ge=1, description="Subscriptions a tenant may have.")
+    retention_days: int = Field(default=30, ge=1, description="Days that events, deliveries and receipts are kept.")
+    key_audit_days: int = Field(default=365, ge=1, description="Days that the audit log is kept.")
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a destination's breaker.")
+    breaker_open_s: float = Field(default=60, gt=0, description="Seconds a breaker stays open before it probes.")
+    breaker_successes: int = Field(default=3, ge=1, description="Successful probes that close a breaker.")
+    disable_after_failed: int = Field(
+        default=10,
+        ge=1,
+        description="Deliveries in a row that used up their retries before a subscription is disabled.",
+    )
+    lease_s: float = Field(default=10, gt=0.5, description="Seconds a worker's lanes stay its own without renewal.")
+    drain_timeout_s: float = Field(default=20, ge=0, description="Seconds a stopping process lets work in hand finish.")
+    shutdown_with_parent: bool = Field(
+        default=False, description="Stop when the process that started this one is gone; for tests and the demo."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("trusted_proxies", "allowed_networks"):
+            value = values.get(name)
+            if isinstance(value, str):
+                values[name] = tuple(part.strip() for part in value.split(",") if part.strip())
+        return values
