@@ -15,12 +15,17 @@ _VALUE_SIZE = 16
 
 
 class NotJsonError(ValueError):
-    """The value cannot be written as JSON; `path` says where it is wrong."""
+    """The value cannot be written as JSON; `path` is the JSON pointer of the fault."""
 
-    def __init__(self, message: str, path: str = "") -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-        self.path = path
+        self.path = ""
+
+    def within(self, step: str | int) -> None:
+        """Say that the fault lies inside this member; bounded, so that a deep one stays readable."""
+        if len(self.path) < MAX_DEPTH:
+            self.path = f"/{str(step).replace('~', '~0').replace('/', '~1')}{self.path}"
 
 
 @dataclass(slots=True)
@@ -30,11 +35,8 @@ class _Copy:
     size_left: int
 
     def of(self, value: object, depth: int) -> JsonValue:
-        self._spend(_VALUE_SIZE)
-        if value is None or isinstance(value, bool | int):
-            return value
-        if isinstance(value, str):
-            self._spend(len(value))
+        self._spend(len(value) + _VALUE_SIZE if isinstance(value, str) else _VALUE_SIZE)
+        if value is None or isinstance(value, str | int):
             return value
         if isinstance(value, float):
             if not math.isfinite(value):
@@ -42,26 +44,33 @@ class _Copy:
             return value
         if depth <= 0:
             raise NotJsonError(f"nested deeper than {MAX_DEPTH} levels")
-        if isinstance(value, list):
-            return [self._member(item, index, depth) for index, item in enumerate(value)]
         if isinstance(value, dict):
-            return {self._key(key): self._member(item, key, depth) for key, item in value.items()}
+            return self._object(value, depth - 1)
+        if isinstance(value, list):
+            return self._array(value, depth - 1)
         raise NotJsonError(f"a {type(value).__name__.lstrip('_').lower()} is not a JSON value")
 
-    def _member(self, value: object, step: object, depth: int) -> JsonValue:
-        try:
-            return self.of(value, depth - 1)
-        except NotJsonError as error:
-            # Bounded, so that the failure of a deep document stays readable.
-            if len(error.path) < MAX_DEPTH:
-                error.path = f"/{str(step).replace('~', '~0').replace('/', '~1')}{error.path}"
-            raise
+    def _object(self, value: dict[object, object], depth: int) -> JsonValue:
+        copy: dict[str, JsonValue] = {}
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise NotJsonError(f"{key!r} cannot be the name of a JSON member")
+            self._spend(len(key))
+            try:
+                copy[key] = self.of(member, depth)
+            except NotJsonError as error:
+                error.within(key)
+                raise
+        return copy
 
-    def _key(self, key: object) -> str:
-        if not isinstance(key, str):
-            raise NotJsonError(f"{key!r} cannot be the name of a JSON member")
-        self._spend(len(key))
-        return key
+    def _array(self, value: list[object], depth: int) -> JsonValue:
+        copy: list[JsonValue] = []
+        try:
+            copy.extend(self.of(item, depth) for item in value)
+        except NotJsonError as error:
+            error.within(len(copy))
+            raise
+        return copy
 
     def _spend(self, size: int) -> None:
         self.size_left -= size

@@ -4,7 +4,7 @@ Visiting a node of the expression costs one step. What the library does without 
 much as it touches: flattening, slicing, deep comparison, functions over whole lists or texts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from jmespath import functions, visitor
@@ -18,6 +18,7 @@ _CHARACTERS_PER_STEP: Final = 32
 _CHEAP_FUNCTIONS: Final = frozenset({"length", "type", "not_null", "to_array", "abs", "ceil", "floor"})
 # These walk all through their arguments.
 _DEEP_FUNCTIONS: Final = frozenset({"to_string", "contains"})
+_EQUALITY: Final = frozenset({"eq", "ne"})
 
 
 class TooManyStepsError(Exception):
@@ -42,7 +43,7 @@ class MeteredInterpreter(visitor.TreeInterpreter):
         self.steps_left -= 1
         if self.steps_left < 0:
             raise TooManyStepsError
-        return super().visit(node, *args, **kwargs)
+        return _VISITS[node["type"]](self, node, *args, **kwargs)
 
     def visit_flatten(self, node: "_TreeNode", value: Any) -> Any:  # noqa: ANN401 - as the library's
         """Flatten for as many steps as the outcome has elements."""
@@ -63,7 +64,17 @@ class MeteredInterpreter(visitor.TreeInterpreter):
         right = self.visit(node["children"][1], value)
         if isinstance(left, str | list | dict) and type(left) is type(right):
             self.spend(_deep_cost(left, self.steps_left))
-        return super().visit_comparator({**node, "children": [_ready(left), _ready(right)]}, value)
+        if node["value"] in _EQUALITY or (_has_order(left) and _has_order(right)):
+            return self.COMPARATOR_FUNC[node["value"]](left, right)
+        return None
+
+
+# The library looks its methods up by name for each search; that costs more than most of them do.
+_VISITS: Final[dict[str, Callable[..., Any]]] = {
+    name.removeprefix("visit_"): getattr(MeteredInterpreter, name)
+    for name in dir(MeteredInterpreter)
+    if name.startswith("visit_")
+}
 
 
 class _MeteredFunctions(functions.Functions):
@@ -84,6 +95,10 @@ class _MeteredFunctions(functions.Functions):
 def _ready(value: object) -> "_TreeNode":
     """A node that yields a value already found."""
     return {"type": "literal", "value": value, "children": []}
+
+
+def _has_order(value: object) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
 def _shallow_cost(value: object, limit: int) -> int:
