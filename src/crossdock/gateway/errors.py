@@ -1,0 +1,108 @@
+"""What can go wrong on the way out, named by the stage where it happens: that decides the retry.
+
+TransportError            `maybe_sent` says whether the destination may have got the request
+├── RequestError          cannot be sent as it stands: URL, header or client certificate
+├── AddressBlockedError   the destination's address is one that must not be reached
+├── ResolveError          the host's name has no address
+├── ConnectError          nothing listens there, or the way is blocked
+├── TlsError              no trusted TLS connection: certificate, name, protocol, client certificate
+├── SendTimeoutError      too slow; `stage` says where
+├── ConnectionLostError   the connection broke before the response was whole
+└── ResponseError         what came back is not HTTP, or its header is too large
+TokenFetchError           no access token for the destination; `retryable` says whether later may help
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+from crossdock.kit.errors import CrossdockError
+
+
+class Stage(StrEnum):
+    """How far an exchange had come."""
+
+    CONNECT = "connect"
+    RESPONSE_HEAD = "response_head"
+    RESPONSE_BODY = "response_body"
+
+
+class TransportError(CrossdockError):
+    """The request got no whole response."""
+
+    code = "transport_failed"
+    status: ClassVar[int] = 502
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        maybe_sent: bool = False,
+        stage: Stage = Stage.CONNECT,
+        remote_address: str | None = None,
+        response_status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.maybe_sent = maybe_sent
+        self.stage = stage
+        self.remote_address = remote_address
+        self.response_status = response_status
+
+
+class RequestError(TransportError):
+    """The request cannot be sent as it stands."""
+
+    code = "request_invalid"
+
+
+class AddressBlockedError(TransportError):
+    """The destination's address is one that Crossdock must not reach."""
+
+    code = "address_blocked"
+
+
+class ResolveError(TransportError):
+    """The destination's name has no address."""
+
+    code = "resolve_failed"
+
+
+class ConnectError(TransportError):
+    """The destination does not accept connections."""
+
+    code = "connect_failed"
+
+
+class TlsError(TransportError):
+    """No trusted TLS connection with the destination."""
+
+    code = "tls_failed"
+
+
+class SendTimeoutError(TransportError):
+    """The destination was too slow."""
+
+    code = "timed_out"
+
+
+class ConnectionLostError(TransportError):
+    """The connection broke before the response was whole."""
+
+    code = "connection_lost"
+
+
+class ResponseError(TransportError):
+    """What came back is not a valid HTTP response."""
+
+    code = "response_invalid"
+
+
+class TokenFetchError(CrossdockError):
+    """No access token for the destination."""
+
+    code = "token_fetch_failed"
+    status: ClassVar[int] = 502
+
+    def __init__(self, message: str | None = None, *, retryable: bool, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
