@@ -18,6 +18,7 @@ from crossdock.gateway.tokens import ClientAuthentication, TokenGrant, TokenSour
 from crossdock.gateway.transport import OutboundRequest, OutboundResponse, TlsIdentity, Transport
 from crossdock.gateway.urls import parse_destination_url
 from crossdock.kit.clock import Clock
+from crossdock.kit.errors import InvalidInputError
 
 _BEARER = "Bearer "
 # The grant's own parameters; extra ones must not replace them.
@@ -143,14 +144,17 @@ DestinationAuth = Annotated[NoAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | HmacA
 _ADAPTER: TypeAdapter[DestinationAuth] = TypeAdapter(DestinationAuth)
 
 
-def load_auth(stored: bytes) -> DestinationAuth:
-    """What `dump_auth` wrote."""
-    return _ADAPTER.validate_json(stored)
+def parse_auth(stored: str) -> DestinationAuth:
+    """What `dump_auth` wrote; `{}` is no authentication. Raises InvalidInputError."""
+    try:
+        return _ADAPTER.validate_python({"kind": "none", **json.loads(stored)})
+    except (ValueError, TypeError):
+        raise InvalidInputError("The stored authentication is not readable; set it anew.") from None
 
 
-def dump_auth(auth: DestinationAuth) -> bytes:
+def dump_auth(auth: DestinationAuth) -> str:
     """JSON with the secrets in clear: for encryption, never for an answer or a log."""
-    return json.dumps(auth.model_dump(), default=lambda secret: secret.get_secret_value()).encode()
+    return json.dumps(auth.model_dump(), default=lambda secret: secret.get_secret_value())
 
 
 def validate_auth(auth: DestinationAuth, *, policy: AddressPolicy, pointer: str = "/auth") -> None:
