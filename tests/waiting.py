@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 _POLL_S = 0.02
 
 
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], *, timeout_s: float = 20, what: str = ...) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], *, timeout_s: float = 20, what: str = ...) -> T: ...
 async def eventually(
     condition: Callable[[], T | Awaitable[T]], *, timeout_s: float = 20, what: str = "the condition"
 ) -> T:

@@ -1,0 +1,51 @@
+"""PgQueuer's way to the database: statements through the worker's pool, notices on a connection of their own."""
+
+import asyncio
+from typing import Self
+
+import asyncpg
+from pgqueuer.adapters.drivers.asyncpg import Relay
+from pgqueuer.core.tm import TaskManager
+from pgqueuer.ports.driver import Driver, NotifyCallback
+
+
+class PoolDriver(Driver):
+    """Like the library's own pool driver, but a listening connection that dies costs the pool no place."""
+
+    def __init__(self, *, pool: "asyncpg.Pool[asyncpg.Record]", listener: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._pool = pool
+        self._listener = listener
+        self._shutdown = asyncio.Event()
+        self._tm = TaskManager()
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        """The rows that a statement gives."""
+        return [dict(row) for row in await self._pool.fetch(query, *args)]
+
+    async def execute(self, query: str, *args: object) -> str:
+        """The tag that a statement ends with."""
+        return await self._pool.execute(query, *args)
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Send a notice."""
+        await self._pool.execute("SELECT pg_notify($1, $2)", channel, payload)
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        """Pass the payloads of a channel's notices to `callback`."""
+        await self._listener.add_listener(channel, Relay(callback))
+
+    @property
+    def shutdown(self) -> asyncio.Event:
+        """Asked for by the library's interface; nothing sets it."""
+        return self._shutdown
+
+    @property
+    def tm(self) -> TaskManager:
+        """Asked for by the library's interface; holds nothing."""
+        return self._tm
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave pool and connection to whoever made them."""

@@ -1,0 +1,110 @@
+"""The duty that runs queued jobs: takes what is due, and what dead workers left behind."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import asyncpg
+import structlog
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import FailingListenerError
+
+from crossdock.db.engine import CONNECTION_LOST, Database, Role
+from crossdock.db.urls import libpq_url
+from crossdock.jobs.driver import PoolDriver
+from crossdock.jobs.execution import TaskExecutor
+from crossdock.jobs.queue import SETTINGS
+from crossdock.jobs.store import JobStore
+from crossdock.jobs.tasks import TaskRegistry
+
+_CONNECT_TIMEOUT_S = 5
+_RECONNECT_PAUSE_S = 0.5
+_BATCH = 50
+# A new job rings; a retry that fell due and a job left by a dead worker do not, and wait for this look.
+_POLL_S = 2
+_LOG_KEPT = timedelta(hours=1)
+
+_FORGET_LOG = "DELETE FROM pgqueuer_log WHERE created < now() - $1::interval"
+
+_log = structlog.get_logger(__name__)
+
+
+class JobRunner:
+    """Runs the registry's tasks until it is stopped; a database that goes away is waited for.
+
+    A job whose worker has not been heard of for `takeover_after_s` is taken over; at most
+    `max_running` jobs run here at once.
+    """
+
+    def __init__(
+        self, *, database: Database, registry: TaskRegistry, takeover_after_s: float = 15, max_running: int = 200
+    ) -> None:
+        if max_running < 2 * _BATCH:
+            raise ValueError(f"max_running must be at least {2 * _BATCH}, not {max_running}")
+        self._database = database
+        self._registry = registry
+        self._takeover_after = timedelta(seconds=takeover_after_s)
+        self._max_running = max_running
+        self._stopping = asyncio.Event()
+        self._manager: QueueManager | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start running jobs."""
+        self._task = asyncio.create_task(self._run(), name="jobs")
+
+    async def stop(self, timeout_s: float = 20) -> None:
+        """Take no more jobs and let those in hand finish; what has not by then goes back into the queue."""
+        self._stopping.set()
+        if self._manager is not None:
+            self._manager.shutdown.set()
+        if self._task is None:
+            return
+        await asyncio.wait({self._task}, timeout=timeout_s)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def tidy(self) -> None:
+        """Forget what the queue logged more than an hour ago; to be called now and then."""
+        await self._database.pool(Role.WORKER).execute(_FORGET_LOG, _LOG_KEPT)
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._run_once()
+            except (*CONNECTION_LOST, FailingListenerError) as error:
+                _log.warning("jobs_connection_lost", error=str(error))
+            except Exception:  # noqa: BLE001 - whatever it was, the next jobs must run
+                _log.exception("jobs_failed")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _RECONNECT_PAUSE_S)
+
+    async def _run_once(self) -> None:
+        listener: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            libpq_url(self._database.dsn),
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings={"role": Role.WORKER.value, "application_name": "crossdock_jobs"},
+        )
+        try:
+            await self._work(PoolDriver(pool=self._database.pool(Role.WORKER), listener=listener))
+        finally:
+            with suppress(*CONNECTION_LOST):
+                await listener.close(timeout=1)
+
+    async def _work(self, driver: PoolDriver) -> None:
+        store = JobStore(driver, takeover_after=self._takeover_after)
+        manager = QueueManager(store, channel=SETTINGS.channel)
+        for task in self._registry:
+            manager.register_executor(task.name, TaskExecutor(task, store))
+        self._manager = manager
+        if self._stopping.is_set():
+            return
+        await manager.run(
+            dequeue_timeout=timedelta(seconds=_POLL_S),
+            batch_size=_BATCH,
+            max_concurrent_tasks=self._max_running,
+            shutdown_on_listener_failure=True,
+            heartbeat_timeout=self._takeover_after,
+            log_aggregation_interval=timedelta(0),
+        )
