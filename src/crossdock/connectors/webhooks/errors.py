@@ -1,0 +1,108 @@
+"""Why a webhook is not accepted, one class per reason.
+
+WebhookRefusedError             401  not proven to come from the sender
+├── MissingSignatureError
+├── MalformedSignatureError
+├── WrongSignatureError
+├── MissingTimestampError
+├── MalformedTimestampError
+├── StaleTimestampError
+├── FutureTimestampError
+└── MissingSecretError               the endpoint has no secret to check with
+AddressRefusedError             403  the source address is not on the list
+InvalidBodyError                422  not the JSON, XML or form that it says it is
+UnsupportedBodyError            415  a content type that is not read
+InvalidSettingsError            422  the endpoint's own settings; `faults` says where
+"""
+
+from crossdock.kit.errors import CrossdockError, Fault, ForbiddenError, InvalidInputError
+
+
+class WebhookRefusedError(CrossdockError):
+    """The webhook is not proven to come from its sender."""
+
+    code = "webhook_refused"
+    status = 401
+
+
+class MissingSignatureError(WebhookRefusedError):
+    """The webhook carries no signature."""
+
+    code = "signature_missing"
+
+
+class MalformedSignatureError(WebhookRefusedError):
+    """The webhook's signature is not written as this sender writes it."""
+
+    code = "signature_malformed"
+
+
+class WrongSignatureError(WebhookRefusedError):
+    """The webhook's signature fits none of the endpoint's secrets.
+
+    Usual causes: another secret (test and live swapped, or rotated), a body changed on its way, or a
+    public URL other than the one the sender calls.
+    """
+
+    code = "signature_wrong"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or "The webhook's signature fits none of the endpoint's secrets.")
+
+
+class MissingTimestampError(WebhookRefusedError):
+    """The webhook carries no timestamp."""
+
+    code = "timestamp_missing"
+
+
+class MalformedTimestampError(WebhookRefusedError):
+    """The webhook's timestamp is not written as this sender writes it."""
+
+    code = "timestamp_malformed"
+
+
+class StaleTimestampError(WebhookRefusedError):
+    """The webhook was signed too long ago."""
+
+    code = "timestamp_stale"
+
+
+class FutureTimestampError(WebhookRefusedError):
+    """The webhook was signed in the future; one of the two clocks is wrong."""
+
+    code = "timestamp_in_future"
+
+
+class MissingSecretError(WebhookRefusedError):
+    """The endpoint has no secret to check the signature with."""
+
+    code = "secret_missing"
+
+
+class AddressRefusedError(ForbiddenError):
+    """The webhook comes from an address that the endpoint does not accept."""
+
+    code = "address_refused"
+
+
+class InvalidBodyError(InvalidInputError):
+    """The body cannot be read."""
+
+    code = "invalid_body"
+
+    def __init__(self, message: str, *, pointer: str = "") -> None:
+        super().__init__(message, (Fault(pointer, message),))
+
+
+class UnsupportedBodyError(CrossdockError):
+    """The body's content type is not one that Crossdock reads."""
+
+    code = "unsupported_body"
+    status = 415
+
+
+class InvalidSettingsError(InvalidInputError):
+    """The endpoint's settings are not valid."""
+
+    code = "invalid_settings"

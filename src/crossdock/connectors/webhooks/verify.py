@@ -1,0 +1,31 @@
+"""Proving that a webhook comes from its sender."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from crossdock.connectors.webhooks.hmac_signature import HmacSignature
+from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.request import InboundRequest
+from crossdock.connectors.webhooks.scheme import HmacScheme
+from crossdock.connectors.webhooks.signature import SignatureMethod, Verified
+
+
+def verify(
+    source: Preset | HmacScheme,
+    *,
+    request: InboundRequest,
+    secrets: Sequence[str],
+    now: datetime,
+    tolerance_s: int | None = None,
+) -> Verified:
+    """Accept a request that one of the secrets signed; several secrets overlap during a rotation.
+
+    `now` is aware; `tolerance_s` replaces the preset's own. Raises the WebhookRefusedError named after
+    the reason. An error about the timestamp's age means that the signature itself is right.
+    """
+    return signature_of(source).verify(request, secrets=secrets, now=now, tolerance_s=tolerance_s)
+
+
+def signature_of(source: Preset | HmacScheme) -> SignatureMethod:
+    """The way in which a preset's, or a scheme's, requests are signed."""
+    return source.signature if isinstance(source, Preset) else HmacSignature(source)
