@@ -1,0 +1,98 @@
+"""The HTTP application: the list of routers, the hot routes before them, and the layers around both."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crossdock.api.openapi import describe
+from crossdock.http.body_limit import BodyLimitMiddleware
+from crossdock.http.correlation import CorrelationMiddleware
+from crossdock.http.errors import MethodNotAllowedError
+from crossdock.http.guard import ErrorsMiddleware
+from crossdock.http.problem import answer
+from crossdock.http.source_address import SourceAddressMiddleware
+from crossdock.kit.errors import CrossdockError
+
+API_PREFIX = "/api/v1"
+
+ROUTERS: tuple[APIRouter, ...] = ()
+
+# JSON of an ordinary operation; events and webhooks name their own limits.
+_DEFAULT_BODY_BYTES = 1_048_576
+
+
+def create_app(
+    provided: Mapping[type, object],
+    *,
+    routers: Sequence[APIRouter] = ROUTERS,
+    hot_routes: Sequence[BaseRoute] = (),
+    hot_paths: Mapping[str, Mapping[str, Any]] | None = None,
+    body_limits: Mapping[str, int] | None = None,
+    trusted_proxies: Sequence[str] = (),
+) -> ASGIApp:
+    """The whole API as one ASGI application.
+
+    `provided` holds the services that endpoints ask for by type. `hot_routes` are plain Starlette routes
+    that are tried first and skip FastAPI; `hot_paths` describes them (OpenAPI path items). `body_limits`
+    are bytes by path, or by path prefix ending in `/`; 1 MiB elsewhere.
+    """
+    api = FastAPI(
+        title="Crossdock",
+        version=version("crossdock"),
+        openapi_url=f"{API_PREFIX}/openapi.json",
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=dict.fromkeys(
+            (CrossdockError, HTTPException, RequestValidationError, Exception), _answer_error
+        ),
+    )
+    api.state.provided = dict(provided)
+    for router in routers:
+        api.include_router(router)
+    describe(api, more_paths=hot_paths or {})
+    app: ASGIApp = ErrorsMiddleware(Door(api, hot_routes=hot_routes))
+    app = BodyLimitMiddleware(app, default=_DEFAULT_BODY_BYTES, limits=body_limits or {})
+    app = SourceAddressMiddleware(app, trusted_proxies=trusted_proxies)
+    return CorrelationMiddleware(app)
+
+
+class Door:
+    """Tries the hot routes, then FastAPI."""
+
+    def __init__(self, api: FastAPI, *, hot_routes: Sequence[BaseRoute]) -> None:
+        self._api = api
+        self._hot_routes = tuple(hot_routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request by the first route that takes its path and method."""
+        if scope["type"] != "http":
+            await self._api(scope, receive, send)
+            return
+        other_methods: set[str] = set()
+        for route in self._hot_routes:
+            match, child_scope = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child_scope)
+                await route.handle(scope, receive, send)
+                return
+            if match is Match.PARTIAL:
+                other_methods.update(getattr(route, "methods", None) or ())
+        if other_methods and not self._known_to_api(scope):
+            raise MethodNotAllowedError(allow=", ".join(sorted(other_methods)))
+        await self._api(scope, receive, send)
+
+    def _known_to_api(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._api.routes)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return answer(error, request.scope)

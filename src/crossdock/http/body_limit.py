@@ -1,0 +1,97 @@
+"""Bodies that are too large are refused before they are read whole."""
+
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crossdock.http.problem import answer
+from crossdock.kit.errors import PayloadTooLargeError
+
+
+class BodyLimitMiddleware:
+    """Answers 413 to a body over the limit, declared or streamed, and closes the connection.
+
+    `limits` are bytes by path; a key that ends in `/` counts for all paths below it. The longest key
+    that fits decides, `default` where none does.
+    """
+
+    def __init__(self, app: ASGIApp, *, default: int, limits: Mapping[str, int]) -> None:
+        self._app = app
+        self._default = default
+        self._exact = {path: limit for path, limit in limits.items() if not path.endswith("/")}
+        self._below = sorted(
+            ((path, limit) for path, limit in limits.items() if path.endswith("/")),
+            key=lambda item: len(item[0]),
+            reverse=True,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, as far as its body stays within the limit."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limit(scope["path"])
+        declared = _declared_bytes(scope)
+        if declared is not None and declared > limit:
+            await _refuse(limit, scope, receive, send)
+        elif declared is not None:
+            # The server itself holds a request to the length it declared.
+            await self._app(scope, receive, send)
+        else:
+            await _serve_counting(self._app, limit, scope, receive, send)
+
+    def _limit(self, path: str) -> int:
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact
+        return next((limit for below, limit in self._below if path.startswith(below)), self._default)
+
+
+async def _serve_counting(app: ASGIApp, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+    received = 0
+    too_large = started = False
+
+    async def receive_counting() -> Message:
+        nonlocal received, too_large
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            too_large = True
+            raise PayloadTooLargeError(_message(limit))
+        return message
+
+    async def send_unless_refused(message: Message) -> None:
+        # Frameworks turn an error while reading the body into an answer of their own: ours counts.
+        nonlocal started
+        if too_large and not started:
+            return
+        started = True
+        await send(message)
+
+    try:
+        await app(scope, receive_counting, send_unless_refused)
+    except PayloadTooLargeError:
+        if not too_large or started:
+            raise
+    if too_large and not started:
+        await _refuse(limit, scope, receive, send)
+
+
+async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+    response = answer(PayloadTooLargeError(_message(limit)), scope)
+    # The rest of the body is still on its way; reading it to keep the connection would be the attack's success.
+    response.headers["Connection"] = "close"
+    await response(scope, receive, send)
+
+
+def _message(limit: int) -> str:
+    return f"The body is larger than the {limit} bytes that this path accepts."
+
+
+def _declared_bytes(scope: Scope) -> int | None:
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None

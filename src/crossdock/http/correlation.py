@@ -1,0 +1,60 @@
+"""One correlation id from the request to everything it causes."""
+
+import re
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from crossdock.kit.ids import new_uuid
+
+HEADER = "X-Correlation-Id"
+
+_HEADER_BYTES = HEADER.lower().encode()
+_ID_KEY = "crossdock.correlation_id"
+_HEADERS_KEY = "crossdock.answer_headers"
+_ACCEPTED = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+def correlation_id_of(scope: Scope) -> str:
+    """The correlation id of the request that this ASGI scope belongs to."""
+    found: str = scope.get(_ID_KEY, "")
+    return found
+
+
+def add_answer_header(scope: Scope, name: str, value: str) -> None:
+    """Send this header with the request's answer, whatever it will be."""
+    scope[_HEADERS_KEY].append((name.lower().encode(), value.encode()))
+
+
+class CorrelationMiddleware:
+    """Takes the caller's `X-Correlation-Id` or makes one, logs under it, and answers with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request under its correlation id."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        correlation_id = _named(scope) or new_uuid().hex
+        headers = [(_HEADER_BYTES, correlation_id.encode())]
+        scope[_ID_KEY] = correlation_id
+        scope[_HEADERS_KEY] = headers
+        clear_contextvars()
+        bind_contextvars(correlation_id=correlation_id)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _named(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == _HEADER_BYTES and _ACCEPTED.fullmatch(value):
+            text: str = value.decode()
+            return text
+    return None

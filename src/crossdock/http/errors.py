@@ -1,0 +1,52 @@
+"""Errors of the HTTP layer itself.
+
+CrossdockError
+├── BadRequestError            400
+├── MethodNotAllowedError      405
+├── UnsupportedMediaTypeError  415
+└── InvalidInputError          422
+    ├── MalformedRequestError       one of the request's parts does not fit the operation's description
+    └── UnstorableValueError        a value that PostgreSQL cannot hold
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from crossdock.kit.errors import CrossdockError, InvalidInputError
+
+
+class BadRequestError(CrossdockError):
+    """The request cannot be understood."""
+
+    code = "bad_request"
+    status = 400
+
+
+class MethodNotAllowedError(CrossdockError):
+    """The path does not take this method; the `Allow` header names those it takes."""
+
+    code = "method_not_allowed"
+    status = 405
+
+    def __init__(self, message: str | None = None, *, allow: str = "") -> None:
+        super().__init__(message)
+        self.headers: Mapping[str, str] = {"Allow": allow} if allow else {}
+
+
+class UnsupportedMediaTypeError(CrossdockError):
+    """The path does not take a body of this content type."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class MalformedRequestError(InvalidInputError):
+    """The request does not fit this operation's description; `errors` says where."""
+
+    def __init__(self, message: str | None = None, *, errors: tuple[Mapping[str, Any], ...] = ()) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class UnstorableValueError(InvalidInputError):
+    """A value cannot be stored: text with a NUL character or half a surrogate pair, or a number out of range."""

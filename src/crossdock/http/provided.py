@@ -1,0 +1,28 @@
+"""How an endpoint gets the services it calls, without knowing who built them."""
+
+from typing import Any, TypeVar
+
+from fastapi import Depends, Request
+
+T = TypeVar("T")
+
+
+def Provided(kind: type[T]) -> Any:  # noqa: ANN401, N802 - used and typed like FastAPI's own Depends
+    """The application's instance of `kind`, as a dependency for `Annotated`."""
+
+    def instance(request: Request) -> T:
+        found: T = provided(request, kind)
+        return found
+
+    return Depends(instance)
+
+
+def provided(request: Request, kind: type[T]) -> T:
+    """The application's instance of `kind`."""
+    try:
+        found: T = request.app.state.provided[kind]
+    except KeyError:
+        raise LookupError(
+            f"create_app was given no {kind.__name__}; register it in bootstrap.Services.provided"
+        ) from None
+    return found

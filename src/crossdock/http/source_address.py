@@ -1,0 +1,73 @@
+"""Whom a request comes from, seen through the proxies we trust and no others."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_Address = IPv4Address | IPv6Address
+_Network = IPv4Network | IPv6Network
+
+
+def source_address_of(scope: Scope) -> str | None:
+    """The caller's address; None when it came over a local socket."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+class SourceAddressMiddleware:
+    """Puts the caller's own address and scheme into the scope, from `X-Forwarded-For` and `-Proto`.
+
+    The header is read from the right, for as long as the address to the left of which we stand is a
+    trusted proxy: what a caller writes there himself is never believed.
+    """
+
+    def __init__(self, app: ASGIApp, *, trusted_proxies: Sequence[str] = ()) -> None:
+        self._app = app
+        self._trusted: tuple[_Network, ...] = tuple(ip_network(text, strict=False) for text in trusted_proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request as coming from its true source."""
+        if scope["type"] == "http" and self._trusted:
+            self._look_through(scope)
+        await self._app(scope, receive, send)
+
+    def _look_through(self, scope: Scope) -> None:
+        peer = _parsed(source_address_of(scope) or "")
+        if peer is None or not self._is_trusted(peer):
+            return
+        source = peer
+        for hop in reversed(_values(scope, b"x-forwarded-for")):
+            address = _parsed(hop)
+            if address is None:
+                break
+            source = address
+            if not self._is_trusted(address):
+                break
+        scope["client"] = (str(source), 0)
+        scheme = _values(scope, b"x-forwarded-proto")
+        if scheme and scheme[-1] in {"http", "https"}:
+            scope["scheme"] = scheme[-1]
+
+    def _is_trusted(self, address: _Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    """The comma-separated values of every header of this name, in order."""
+    lines = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+    return [part.strip() for line in lines for part in line.split(",") if part.strip()]
+
+
+def _parsed(text: str) -> _Address | None:
+    """The address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address

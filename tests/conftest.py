@@ -1,0 +1,77 @@
+"""Fixtures that every part of the suite shares."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from crossdock.bootstrap import Services, build
+from crossdock.db.engine import Database
+from crossdock.observability.logging import configure_logging
+from crossdock.settings import Settings
+from tests.network_guard import guarded_network
+from tests.postgres import create_database, drop_database, make_template, one_at_a_time, test_server
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _network_guard() -> Iterator[None]:
+    """Nothing outside this machine is reached."""
+    with guarded_network():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _logging() -> None:
+    """Logs are lines of JSON, as in production."""
+    configure_logging(level="info", log_format="json")
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def server_url(shared_folder: Path) -> Iterator[str]:
+    """The owner's address of a PostgreSQL server."""
+    with test_server(shared_folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_template(server_url: str, shared_folder: Path) -> str:
+    """The name of a migrated database to copy."""
+    with one_at_a_time(shared_folder / "template.lock"):
+        return make_template(server_url)
+
+
+@pytest.fixture
+async def database_url(server_url: str, database_template: str) -> AsyncIterator[str]:
+    """The owner's address of a migrated database of this test's own."""
+    url = await create_database(server_url, database_template)
+    yield url
+    await drop_database(server_url, url)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open database."""
+    opened = Database(database_url)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings of an installation on this test's database."""
+    return Settings(database_url=database_url, data_dir=tmp_path / "installation")
+
+
+@pytest.fixture
+async def services(settings: Settings) -> AsyncIterator[Services]:
+    """Everything a process has, running."""
+    async with build(settings) as built:
+        yield built

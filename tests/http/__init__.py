@@ -1,0 +1,1 @@
+"""Tests of the kit for endpoints."""  # noqa: A005 - mirrors src

@@ -1,0 +1,124 @@
+"""The PostgreSQL that tests run on, and a database of its own for each test, copied from a migrated template."""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+from sqlalchemy import make_url
+
+import crossdock.migrations
+from crossdock.db import embedded, migrate
+from crossdock.db.urls import libpq_url
+
+URL_VARIABLE = "CROSSDOCK_TEST_DATABASE_URL"
+
+_PARTITION_DAYS_AHEAD = 3
+# Nothing of a test outlives it, so nothing need survive a power cut.
+_SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200"}
+
+
+@contextmanager
+def test_server(shared_folder: Path) -> Iterator[str]:
+    """The owner's address of a server: the one the environment names, else our own, shared by all workers of a run."""
+    configured = os.environ.get(URL_VARIABLE)
+    if configured:
+        yield configured
+        return
+    data_dir = shared_folder / "pg"
+    server = embedded.start(data_dir, settings=_SERVER_SETTINGS)
+    try:
+        yield server.dsn
+    finally:
+        embedded.stop(data_dir)
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Keep the other workers of this run out."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def make_template(server_url: str) -> str:
+    """The name of a migrated database with partitions around today; made unless this server has it already."""
+    today = datetime.now(UTC).date()
+    name = f"crossdock_template_{today:%Y%m%d}_{_migrations_digest()}"
+    asyncio.run(_make_template(server_url, name))
+    return name
+
+
+async def create_database(server_url: str, template: str) -> str:
+    """The address of a fresh copy of the template."""
+    name = f"crossdock_test_{uuid4().hex}"
+    await _run(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    return with_database(server_url, name)
+
+
+async def drop_database(server_url: str, database_url: str) -> None:
+    """Drop a database and whoever is still connected to it."""
+    await _run(server_url, f"DROP DATABASE IF EXISTS {make_url(database_url).database} WITH (FORCE)")
+
+
+def with_database(server_url: str, name: str) -> str:
+    """The same server's address of another database."""
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+async def _make_template(server_url: str, name: str) -> None:
+    connection = await asyncpg.connect(libpq_url(server_url))
+    try:
+        stale = await connection.fetch(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'crossdock\\_template\\_%' AND datname < $1",
+            f"crossdock_template_{datetime.now(UTC).date():%Y%m%d}",
+        )
+        for row in stale:
+            await connection.execute(f"DROP DATABASE IF EXISTS {row['datname']} WITH (FORCE)")
+        if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
+            return
+        draft = f"{name}_{uuid4().hex[:8]}"
+        await connection.execute(f"CREATE DATABASE {draft} TEMPLATE template0")
+        await _fill(with_database(server_url, draft))
+        try:
+            await connection.execute(f"ALTER DATABASE {draft} RENAME TO {name}")
+        except asyncpg.DuplicateDatabaseError:
+            await connection.execute(f"DROP DATABASE {draft}")
+    finally:
+        await connection.close()
+
+
+async def _fill(database_url: str) -> None:
+    await migrate.upgrade(database_url)
+    today = datetime.now(UTC).date()
+    connection = await asyncpg.connect(libpq_url(database_url))
+    try:
+        await connection.execute(
+            "SELECT crossdock_make_partitions($1, $2)",
+            today - timedelta(days=1),
+            today + timedelta(days=_PARTITION_DAYS_AHEAD),
+        )
+    finally:
+        await connection.close()
+
+
+async def _run(server_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(libpq_url(server_url))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _migrations_digest() -> str:
+    (folder,) = crossdock.migrations.__path__
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
