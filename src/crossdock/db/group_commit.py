@@ -28,7 +28,7 @@ class GroupCommit(Generic[Item, Answer]):
     """Collects items and commits them in batches through `commit`.
 
     `commit` takes a batch and returns, in the same order, an answer or an exception for each item;
-    when it raises, the whole batch gets that exception. `size_of` gives an item's weight in bytes.
+    when it raises, each item is committed alone, unless it is UnavailableError, which all get. `size_of` gives an item's weight in bytes.
     Submitting raises UnavailableError when more than `max_waiting_bytes` wait already.
     """
 
@@ -89,18 +89,27 @@ class GroupCommit(Generic[Item, Answer]):
                 continue
             batch = self._take()
             try:
-                answers = await self._commit([waiting.item for waiting in batch])
+                await self._commit_batch(batch)
             except asyncio.CancelledError:
                 stopped = UnavailableError("Crossdock is stopping; whether this was stored is not known. Try again.")
                 for waiting in batch:
                     _settle(waiting, stopped)
                 raise
-            except Exception as error:  # noqa: BLE001 - every waiting request must hear of it, whatever it is
+
+    async def _commit_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
+        try:
+            answers = await self._commit([waiting.item for waiting in batch])
+        except Exception as error:  # noqa: BLE001 - every waiting request must hear of it, whatever it is
+            if len(batch) == 1 or isinstance(error, UnavailableError):
                 for waiting in batch:
                     _settle(waiting, error)
-                continue
-            for waiting, answer in zip(batch, answers, strict=True):
-                _settle(waiting, answer)
+                return
+            # One item that the database refuses must not take the others with it.
+            for waiting in batch:
+                await self._commit_batch([waiting])
+            return
+        for waiting, answer in zip(batch, answers, strict=True):
+            _settle(waiting, answer)
 
     def _take(self) -> list[_Waiting[Item, Answer]]:
         batch: list[_Waiting[Item, Answer]] = []

@@ -1,0 +1,388 @@
+"""Sending for the lanes that this process owns.
+
+Every step is driven by what happened: a delivery offered, an attempt ended, rows read, a timer. Each
+drives its own lane and costs the others nothing; only the number of attempts under way is shared.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from crossdock.db.engine import CONNECTION_LOST
+from crossdock.features.deliveries.destinations import Destination, DestinationLoader
+from crossdock.features.deliveries.errors import NotRenderableError
+from crossdock.features.deliveries.judging import Judge
+from crossdock.features.deliveries.lane import Lane, Pending
+from crossdock.features.deliveries.lane_repository import Claim, Handback, LaneRepository
+from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus, SubscriptionStatus
+from crossdock.features.deliveries.recording import Recorder, Result
+from crossdock.features.deliveries.routing import PlannedDelivery
+from crossdock.features.deliveries.sending import Sender
+from crossdock.gateway.breaker import Breaker, BreakerPolicy
+from crossdock.gateway.token_bucket import TokenBucket
+from crossdock.kit.clock import Clock
+from crossdock.kit.errors import UnavailableError
+from crossdock.kit.ids import IdKind, format_id, uuid_time
+from crossdock.observability import metrics
+
+# Attempts under way in one process: each holds a socket and its bodies.
+_MOST_IN_FLIGHT = 2_000
+_MOST_READ_AT_ONCE = 100
+_IDLE_BEFORE_RELEASE_S = 3.0
+_RECORD_RETRY_PAUSE_S = 0.25
+_READ_RETRY_PAUSE_S = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Owns lanes and sends their deliveries; implements `LaneHandover`."""
+
+    def __init__(
+        self,
+        *,
+        repository: LaneRepository,
+        loader: DestinationLoader,
+        sender: Sender,
+        recorder: Recorder,
+        judge: Judge,
+        breaker_policy: BreakerPolicy,
+        clock: Clock,
+    ) -> None:
+        self._repository = repository
+        self._loader = loader
+        self._sender = sender
+        self._recorder = recorder
+        self._judge = judge
+        self._breaker_policy = breaker_policy
+        self._clock = clock
+        self._lanes: dict[UUID, Lane] = {}
+        self._in_flight = 0
+        self._waiting_for_slot: dict[UUID, Lane] = {}
+        self._timers: dict[UUID, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hungry = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+        self._may_send: Callable[[], bool] = lambda: True
+        self._stopping = False
+
+    def start(self, may_send: Callable[[], bool]) -> None:
+        """Start reading and sending; `may_send` says whether the lease is certainly still ours."""
+        self._may_send = may_send
+        self._reader = asyncio.create_task(self._read_forever(), name="lane-reader")
+
+    async def stop(self, drain_timeout_s: float) -> list[Handback]:
+        """Start nothing more, wait for attempts under way, and say which lanes are to be given back."""
+        self._stopping = True
+        if self._reader is not None:
+            self._reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reader
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=drain_timeout_s)
+        for task in list(self._tasks):
+            task.cancel()
+        return [self._handback(lane) for lane in self._lanes.values()]
+
+    # Lanes come and go.
+
+    @property
+    def lanes(self) -> dict[UUID, Lane]:
+        """The owned lanes by subscription."""
+        return self._lanes
+
+    async def adopt(self, claims: list[Claim]) -> None:
+        """Send for these lanes from now on."""
+        if not claims:
+            return
+        destinations = await self._loader.load(
+            [claim.tenant_id for claim in claims], [claim.subscription_id for claim in claims]
+        )
+        for claim in claims:
+            destination = destinations.get(claim.subscription_id)
+            if destination is None:
+                continue
+            lane = Lane(
+                destination=destination,
+                epoch=claim.epoch,
+                breaker=Breaker(self._breaker_policy, claim.breaker),
+                bucket=self._bucket(destination),
+                hold_until=claim.hold_until,
+            )
+            self._lanes[claim.subscription_id] = lane
+            self._pump(lane)
+        metrics.LANES_OWNED.set(len(self._lanes))
+
+    def drop(self, subscription_ids: Iterable[UUID]) -> None:
+        """These lanes have another owner, or none; what is under way will not be recorded."""
+        for subscription_id in list(subscription_ids):
+            lane = self._lanes.pop(subscription_id, None)
+            if lane is not None:
+                lane.lost = True
+                self._cancel_timer(subscription_id)
+        metrics.LANES_OWNED.set(len(self._lanes))
+
+    def take_idle(self, monotonic: float) -> list[Handback]:
+        """Lanes with nothing to do for a while; they are no longer ours to send for."""
+        now = self._clock.now()
+        idle = [lane for lane in self._lanes.values() if self._is_idle(lane, now, monotonic)]
+        for lane in idle:
+            lane.leaving = True
+        self.drop([lane.subscription_id for lane in idle])
+        return [self._handback(lane) for lane in idle]
+
+    def shed(self, count: int) -> None:
+        """Let this many lanes go to other workers, as soon as nothing of theirs is under way."""
+        staying = [lane for lane in self._lanes.values() if not lane.leaving]
+        for lane in sorted(staying, key=lambda lane: lane.in_flight)[:count]:
+            lane.drop_queue()
+            lane.leaving = True
+
+    async def reload(self, subscription_ids: list[UUID] | None) -> None:
+        """Read the settings of these owned lanes again; of all for None."""
+        lanes = [
+            lane
+            for lane in self._lanes.values()
+            if subscription_ids is None or lane.subscription_id in subscription_ids
+        ]
+        if not lanes:
+            return
+        destinations = await self._loader.load(
+            [lane.destination.tenant_id for lane in lanes], [lane.subscription_id for lane in lanes]
+        )
+        for lane in lanes:
+            destination = destinations.get(lane.subscription_id)
+            if destination is None:
+                self.drop([lane.subscription_id])
+                continue
+            if destination.status is SubscriptionStatus.ACTIVE is not lane.destination.status:
+                lane.breaker = Breaker(self._breaker_policy)
+                lane.hold_until = None
+                lane.more = True
+            if destination.rate_limit_per_s != lane.destination.rate_limit_per_s:
+                lane.bucket = self._bucket(destination)
+            lane.destination = destination
+            lane.stale = False
+            self._pump(lane)
+
+    def suspend(self, subscription_ids: list[UUID] | None) -> None:
+        """Start nothing more for these lanes (None: for any) until `reload` has read their settings."""
+        for lane in self._lanes.values():
+            if subscription_ids is None or lane.subscription_id in subscription_ids:
+                lane.stale = True
+
+    def wake(self, subscription_ids: list[UUID] | None) -> None:
+        """Something was committed elsewhere for these lanes (None: for any); read it."""
+        for lane in self._lanes.values():
+            if subscription_ids is None or lane.subscription_id in subscription_ids:
+                lane.more = True
+                self._pump(lane)
+
+    # LaneHandover
+
+    def owns(self, subscription_id: UUID) -> bool:
+        """Whether this process owns the lane now."""
+        return subscription_id in self._lanes
+
+    def offer(self, deliveries: list[PlannedDelivery]) -> None:
+        """Take over deliveries that have just been committed."""
+        touched: dict[UUID, Lane] = {}
+        for planned in deliveries:
+            lane = self._lanes.get(planned.subscription_id)
+            if lane is None:
+                continue
+            event = planned.event
+            pending = Pending(
+                tenant_id=event.tenant_id,
+                id=planned.id,
+                message_id=planned.id,
+                kind=DeliveryKind.EVENT,
+                attempt_count=0,
+                expires_at=planned.expires_at,
+                correlation_id=event.correlation_id,
+                event=event,
+            )
+            lane.offer(pending, len(event.payload))
+            touched[planned.subscription_id] = lane
+        for lane in touched.values():
+            self._pump(lane)
+
+    # Sending
+
+    def _pump(self, lane: Lane) -> None:
+        """Start what may start in this lane, and arrange to look again when more may."""
+        loop = asyncio.get_running_loop()
+        while not self._stopping and self._may_send():
+            if self._in_flight >= _MOST_IN_FLIGHT:
+                self._waiting_for_slot[lane.subscription_id] = lane
+                return
+            now = self._clock.now()
+            wait_s = lane.wait_s(now, loop.time())
+            if wait_s is None:
+                break
+            if wait_s > 0:
+                self._look_again(lane, wait_s)
+                break
+            pending = lane.take(loop.time())
+            self._in_flight += 1
+            lane.idle_since = None
+            task = loop.create_task(self._deliver(lane, pending))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        now = self._clock.now()
+        if lane.hungry(now):
+            self._hungry.set()
+        elif lane.next_due is not None and not lane.queue:
+            self._look_again(lane, max(0.0, (lane.next_due - now).total_seconds()))
+        elif (held := lane.held_until(now)) is not None:
+            self._look_again(lane, (held - now).total_seconds())
+
+    async def _deliver(self, lane: Lane, pending: Pending) -> None:
+        result: Result | None = None
+        try:
+            with metrics.IN_FLIGHT.track_inprogress():
+                result = await self._result_of(lane, pending)
+            if not await self._record(lane, result):
+                self.drop([lane.subscription_id])
+        finally:
+            self._in_flight -= 1
+            if result is not None:
+                self._settle(lane, pending, result)
+            self._pump(lane)
+            while self._waiting_for_slot and self._in_flight < _MOST_IN_FLIGHT:
+                first = next(iter(self._waiting_for_slot))
+                self._pump(self._waiting_for_slot.pop(first))
+
+    def _settle(self, lane: Lane, pending: Pending, result: Result) -> None:
+        again = None
+        if result.status is DeliveryStatus.PENDING and lane.destination.ordered:
+            pending.attempt_count = result.attempt_count
+            again = pending
+        lane.settle(pending, again=again, due_at=result.due_at)
+        if result.status is not DeliveryStatus.PENDING:
+            metrics.DELIVERIES_FINISHED.labels(result.status.value).inc()
+            if result.status is DeliveryStatus.DELIVERED:
+                metrics.DELIVERY_S.observe((self._clock.now() - uuid_time(pending.id)).total_seconds())
+
+    async def _result_of(self, lane: Lane, pending: Pending) -> Result:
+        """Send the delivery, unless it is too late for it, and work out its new state."""
+        now = self._clock.now()
+        if now >= pending.expires_at:
+            return await self._judge.unsent(lane, pending, DeliveryStatus.EXPIRED, "Not delivered before it expired.")
+        with structlog.contextvars.bound_contextvars(correlation_id=pending.correlation_id):
+            try:
+                attempt = await self._sender.attempt(lane.destination, pending)
+            except NotRenderableError as error:
+                return await self._judge.unsent(lane, pending, DeliveryStatus.FAILED, error.message)
+            except Exception:  # noqa: BLE001 - whatever it is, the delivery must come to an end
+                # A fault of ours counts as an attempt that failed: tried again, and an end to it.
+                _log.exception("attempt_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))
+                attempt = self._sender.broken_attempt(lane.destination, pending)
+            _log.info(
+                "delivery_attempted",
+                delivery_id=format_id(IdKind.DELIVERY, pending.id),
+                attempt=attempt.number,
+                status_code=attempt.outcome.status_code,
+                verdict=attempt.outcome.verdict.value,
+                error=attempt.outcome.error,
+                duration_ms=round(attempt.outcome.duration_ms, 1),
+            )
+        metrics.ATTEMPTS.labels(attempt.outcome.verdict.value).inc()
+        metrics.ATTEMPT_S.observe(attempt.outcome.duration_ms / 1000)
+        return await self._judge.sent(lane, pending, attempt)
+
+    async def _record(self, lane: Lane, result: Result) -> bool:
+        """Write the result, waiting for the database as long as the lane may be ours."""
+        while not lane.lost:
+            try:
+                return await self._recorder.record(result)
+            except UnavailableError:
+                if self._stopping:
+                    return False
+                await asyncio.sleep(_RECORD_RETRY_PAUSE_S)
+        return False
+
+    # Reading
+
+    async def _read_forever(self) -> None:
+        while True:
+            await self._hungry.wait()
+            self._hungry.clear()
+            now = self._clock.now()
+            lanes = [lane for lane in self._lanes.values() if lane.hungry(now)][:_MOST_READ_AT_ONCE]
+            if not lanes:
+                continue
+            self._hungry.set()
+            try:
+                await self._read(lanes)
+            except CONNECTION_LOST as error:
+                _log.warning("lane_read_failed", error=repr(error))
+                await asyncio.sleep(_READ_RETRY_PAUSE_S)
+
+    async def _read(self, lanes: list[Lane]) -> None:
+        for lane in lanes:
+            lane.start_reading()
+        try:
+            # What is known already may come again: ask for so many more.
+            due = await self._repository.read_due(lanes, [lane.window + len(lane.known) for lane in lanes])
+            exhausted = [lane for lane in lanes if not due[lane.subscription_id][1]]
+            upcoming = await self._repository.next_due(exhausted) if exhausted else {}
+        except BaseException:
+            for lane in lanes:
+                lane.reading_failed()
+            raise
+        for lane in lanes:
+            rows, more = due[lane.subscription_id]
+            lane.fill(rows, more=more, next_due=upcoming.get(lane.subscription_id))
+            self._pump(lane)
+
+    # Small things
+
+    def _handback(self, lane: Lane) -> Handback:
+        return Handback(
+            tenant_id=lane.destination.tenant_id,
+            subscription_id=lane.subscription_id,
+            epoch=lane.epoch,
+            hold_until=lane.held_until(self._clock.now()),
+            breaker=lane.breaker.save(),
+        )
+
+    def _bucket(self, destination: Destination) -> TokenBucket | None:
+        rate = destination.rate_limit_per_s
+        return TokenBucket(rate, now=asyncio.get_running_loop().time()) if rate else None
+
+    def _is_idle(self, lane: Lane, now: datetime, monotonic: float) -> bool:
+        if lane.in_flight or lane.reading:
+            lane.idle_since = None
+            return False
+        if lane.leaving or not lane.active:
+            return True
+        soon = now + timedelta(seconds=_IDLE_BEFORE_RELEASE_S)
+        held = lane.held_until(now)
+        busy = (lane.queue or lane.more) if held is None else held <= soon
+        if busy or (lane.next_due is not None and lane.next_due <= soon and held is None):
+            lane.idle_since = None
+            return False
+        if lane.idle_since is None:
+            lane.idle_since = monotonic
+        return monotonic - lane.idle_since >= _IDLE_BEFORE_RELEASE_S
+
+    def _look_again(self, lane: Lane, after_s: float) -> None:
+        self._cancel_timer(lane.subscription_id)
+        self._timers[lane.subscription_id] = asyncio.get_running_loop().call_later(after_s, self._timer_rang, lane)
+
+    def _timer_rang(self, lane: Lane) -> None:
+        self._timers.pop(lane.subscription_id, None)
+        if self._lanes.get(lane.subscription_id) is lane:
+            self._pump(lane)
+
+    def _cancel_timer(self, subscription_id: UUID) -> None:
+        timer = self._timers.pop(subscription_id, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,333 @@
+"""The worker's statements: leases, lanes, what is due, and what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from crossdock.db.engine import Database, Role
+from crossdock.features.deliveries.lane import Lane, Pending
+from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus
+from crossdock.features.deliveries.policies import MAX_EXPIRY_S
+from crossdock.kit.clock import Clock
+from crossdock.kit.ids import uuid_floor
+
+# A delivery older than the longest expiry is not pending; what is older need not be looked at.
+_OLDEST_PENDING = timedelta(seconds=MAX_EXPIRY_S) + timedelta(days=1)
+# How many bytes of payloads one read takes into memory for a lane, beyond its first delivery.
+_READ_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lane that has just become ours."""
+
+    tenant_id: UUID
+    subscription_id: UUID
+    epoch: int
+    hold_until: datetime | None
+    breaker: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Handback:
+    """A lane to give back, with what its next owner should know."""
+
+    tenant_id: UUID
+    subscription_id: UUID
+    epoch: int
+    hold_until: datetime | None = None
+    breaker: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """How many workers live, and how many lanes are owned in all."""
+
+    workers: int
+    owned_lanes: int
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredEvent:
+    """An event as read from the database."""
+
+    id: UUID
+    type: str
+    payload: bytes
+    content_type: str
+    occurred_at: datetime
+    source: str | None
+    subject: str | None
+    attributes: dict[str, Any] | None
+
+
+class LaneRepository:
+    """Reads and writes lanes as one worker."""
+
+    def __init__(self, *, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def register(self, worker_id: UUID, *, host: str, pid: int, lease_s: float) -> None:
+        """Add the worker's row."""
+        await self._execute(_REGISTER, worker_id, host, pid, lease_s)
+
+    async def renew(self, worker_id: UUID, lease_s: float) -> Fleet | None:
+        """Renew the lease; None when the row is gone, and all lanes with it."""
+        async with self._worker() as connection:
+            row = await connection.fetchrow(_RENEW, worker_id, lease_s)
+        return None if row is None else Fleet(row["workers"], row["owned_lanes"])
+
+    async def unregister(self, worker_id: UUID) -> None:
+        """Remove the worker's row; lanes still in its name become free."""
+        await self._execute("DELETE FROM workers WHERE id = $1", worker_id)
+
+    async def forget_dead_workers(self) -> None:
+        """Remove the rows of workers whose lease ended a while ago and whose lanes have new owners."""
+        await self._execute(_FORGET_DEAD)
+
+    async def owned(self, worker_id: UUID) -> list[Handback]:
+        """The lanes in the worker's name."""
+        async with self._worker() as connection:
+            rows = await connection.fetch(
+                "SELECT tenant_id, subscription_id, epoch FROM lanes WHERE owner = $1", worker_id
+            )
+        return [Handback(row["tenant_id"], row["subscription_id"], row["epoch"]) for row in rows]
+
+    async def claim_woken(self, worker_id: UUID, *, most: int, woken_before_s: float) -> list[Claim]:
+        """Take unowned lanes whose time has come at least so many seconds ago."""
+        return await self._claim(_CLAIM_WOKEN, worker_id, most, woken_before_s)
+
+    async def claim_orphaned(self, worker_id: UUID, *, most: int) -> list[Claim]:
+        """Take lanes whose owner is dead."""
+        return await self._claim(_CLAIM_ORPHANED, worker_id, most)
+
+    async def wake_forgotten(self, *, released_within_s: float | None) -> None:
+        """Wake unowned lanes with something due: those released lately, or all of them for None."""
+        await self._execute(_WAKE_FORGOTTEN, self._floor(), released_within_s)
+
+    async def read_due(self, lanes: Sequence[Lane], mosts: Sequence[int]) -> dict[UUID, tuple[list[Pending], bool]]:
+        """For each lane its due deliveries, oldest first, and whether there are more."""
+        async with self._worker() as connection:
+            rows = await connection.fetch(
+                _READ_DUE,
+                [lane.destination.tenant_id for lane in lanes],
+                [lane.subscription_id for lane in lanes],
+                list(mosts),
+                self._floor(),
+            )
+        counts = dict.fromkeys((lane.subscription_id for lane in lanes), 0)
+        found: dict[UUID, list[Pending]] = {lane.subscription_id: [] for lane in lanes}
+        for row in rows:
+            counts[row["subscription_id"]] = row["counted"]
+            if row["bytes_before"] <= _READ_BYTES:
+                found[row["subscription_id"]].append(_pending(row))
+        return {
+            lane.subscription_id: (
+                found[lane.subscription_id],
+                counts[lane.subscription_id] >= most or counts[lane.subscription_id] > len(found[lane.subscription_id]),
+            )
+            for lane, most in zip(lanes, mosts, strict=True)
+        }
+
+    async def next_due(self, lanes: Sequence[Lane]) -> dict[UUID, datetime | None]:
+        """For each lane the time of its earliest delivery that is not due yet."""
+        async with self._worker() as connection:
+            rows = await connection.fetch(
+                _NEXT_DUE,
+                [lane.destination.tenant_id for lane in lanes],
+                [lane.subscription_id for lane in lanes],
+                self._floor(),
+            )
+        return {row["subscription_id"]: row["next_due"] for row in rows}
+
+    async def release(self, worker_id: UUID, lanes: Sequence[Handback]) -> None:
+        """Give lanes back; each wakes when its next delivery is due and its hold is over."""
+        if not lanes:
+            return
+        await self._execute(
+            _RELEASE,
+            worker_id,
+            [lane.tenant_id for lane in lanes],
+            [lane.subscription_id for lane in lanes],
+            [lane.epoch for lane in lanes],
+            [None if lane.breaker is None else msgspec.json.encode(lane.breaker).decode() for lane in lanes],
+            [lane.hold_until for lane in lanes],
+            self._floor(),
+        )
+
+    async def expire_held(self) -> int:
+        """End overdue deliveries of subscriptions nobody sends for; how many."""
+        async with self._worker() as connection:
+            rows = await connection.fetch(_EXPIRE_HELD, self._floor())
+        return len(rows)
+
+    async def backlog(self) -> tuple[int, float]:
+        """How many deliveries are due now, and the age in seconds of the oldest, over all active lanes."""
+        async with self._worker() as connection:
+            row = await connection.fetchrow(_BACKLOG, self._floor())
+        return (row["due"], float(row["oldest_s"])) if row else (0, 0.0)
+
+    def _floor(self) -> UUID:
+        return uuid_floor(self._clock.now() - _OLDEST_PENDING)
+
+    def _worker(self) -> "asyncpg.pool.PoolAcquireContext[asyncpg.Record]":
+        return self._database.pool(Role.WORKER).acquire()
+
+    async def _execute(self, statement: str, *arguments: object) -> None:
+        async with self._worker() as connection:
+            await connection.execute(statement, *arguments)
+
+    async def _claim(self, statement: str, *arguments: object) -> list[Claim]:
+        async with self._worker() as connection:
+            rows = await connection.fetch(statement, *arguments)
+        return [
+            Claim(
+                row["tenant_id"],
+                row["subscription_id"],
+                row["epoch"],
+                row["hold_until"],
+                None if row["breaker"] is None else msgspec.json.decode(row["breaker"]),
+            )
+            for row in rows
+        ]
+
+
+def _pending(row: asyncpg.Record) -> Pending:
+    event = None
+    if row["payload"] is not None:
+        event = StoredEvent(
+            id=row["event_id"],
+            type=row["type"],
+            payload=row["payload"],
+            content_type=row["content_type"],
+            occurred_at=row["occurred_at"],
+            source=row["source"],
+            subject=row["subject"],
+            attributes=None if row["attributes"] is None else msgspec.json.decode(row["attributes"]),
+        )
+    return Pending(
+        tenant_id=row["tenant_id"],
+        id=row["id"],
+        message_id=row["message_id"],
+        kind=DeliveryKind(row["kind"]),
+        attempt_count=row["attempt_count"],
+        expires_at=row["expires_at"],
+        correlation_id=row["correlation_id"] or "",
+        event=event,
+    )
+
+
+_REGISTER = """
+INSERT INTO workers (id, host, pid, lease_until) VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+"""
+
+_RENEW = """
+UPDATE workers SET lease_until = now() + make_interval(secs => $2) WHERE id = $1
+RETURNING (SELECT count(*) FROM workers w WHERE w.lease_until > now() OR w.id = $1) AS workers,
+          (SELECT count(*) FROM lanes WHERE owner IS NOT NULL) AS owned_lanes
+"""
+
+_FORGET_DEAD = """
+DELETE FROM workers w WHERE lease_until < now() - interval '1 hour'
+   AND NOT EXISTS (SELECT FROM lanes l WHERE l.owner = w.id)
+"""
+
+# Locked rows are skipped: another worker is claiming them, or a publisher waking them.
+_CLAIM_WOKEN = """
+WITH free AS (
+  SELECT l.tenant_id, l.subscription_id FROM lanes l
+   WHERE l.owner IS NULL AND l.wake_at <= now() - make_interval(secs => $3)
+     AND EXISTS (SELECT FROM subscriptions s WHERE s.tenant_id = l.tenant_id AND s.id = l.subscription_id
+                    AND s.status = 'active')
+   ORDER BY l.wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+UPDATE lanes l SET owner = $1, epoch = l.epoch + 1, wake_at = NULL
+  FROM free f WHERE l.tenant_id = f.tenant_id AND l.subscription_id = f.subscription_id
+RETURNING l.tenant_id, l.subscription_id, l.epoch, l.hold_until, l.breaker
+"""
+
+_CLAIM_ORPHANED = """
+WITH orphaned AS (
+  SELECT l.tenant_id, l.subscription_id FROM lanes l
+   WHERE l.owner IS NOT NULL
+     AND NOT EXISTS (SELECT FROM workers w WHERE w.id = l.owner AND w.lease_until > now())
+   LIMIT $2 FOR UPDATE SKIP LOCKED)
+UPDATE lanes l SET owner = $1, epoch = l.epoch + 1, wake_at = NULL
+  FROM orphaned o WHERE l.tenant_id = o.tenant_id AND l.subscription_id = o.subscription_id
+RETURNING l.tenant_id, l.subscription_id, l.epoch, l.hold_until, l.breaker
+"""
+
+# A publisher that saw a lane owned did not wake it; when its owner let go just before the publisher
+# committed, nobody looks. So lanes released lately are looked at again, for longer than a commit takes.
+_WAKE_FORGOTTEN = """
+UPDATE lanes l SET wake_at = now()
+ WHERE l.owner IS NULL AND (l.wake_at IS NULL OR l.wake_at > now())
+   AND ($2::float8 IS NULL OR l.released_at > now() - make_interval(secs => $2))
+   AND (l.hold_until IS NULL OR l.hold_until <= now())
+   AND EXISTS (SELECT FROM deliveries d WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+                  AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $1)
+"""
+
+_READ_DUE = f"""
+SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.event_id,
+       CASE WHEN d.bytes_before <= {_READ_BYTES} THEN e.payload END AS payload,
+       e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
+       d.bytes_before, d.counted
+  FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, subscription_id, most)
+ CROSS JOIN LATERAL (
+   SELECT w.*, count(*) OVER () AS counted,
+          coalesce(sum(w.size) OVER (ORDER BY w.due_at, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+            AS bytes_before
+     FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id,
+                  (SELECT octet_length(x.payload) FROM events x WHERE x.tenant_id = d.tenant_id AND x.id = d.event_id)
+                    AS size
+             FROM deliveries d
+            WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+              AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $4
+            ORDER BY d.due_at, d.id LIMIT l.most) AS w) AS d
+  LEFT JOIN events e ON e.tenant_id = l.tenant_id AND e.id = d.event_id
+ ORDER BY l.subscription_id, d.due_at, d.id
+"""
+
+_NEXT_DUE = """
+SELECT l.subscription_id,
+       (SELECT min(d.due_at) FROM deliveries d
+         WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+           AND d.status = 'pending' AND d.due_at > now() AND d.id >= $3) AS next_due
+  FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, subscription_id)
+"""
+
+_RELEASE = """
+UPDATE lanes l
+   SET owner = NULL, released_at = now(), breaker = u.breaker::jsonb, hold_until = u.hold_until,
+       wake_at = greatest(u.hold_until,
+                          (SELECT min(d.due_at) FROM deliveries d
+                            WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+                              AND d.status = 'pending' AND d.id >= $7))
+  FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[])
+       AS u (tenant_id, subscription_id, epoch, breaker, hold_until)
+ WHERE l.tenant_id = u.tenant_id AND l.subscription_id = u.subscription_id AND l.owner = $1 AND l.epoch = u.epoch
+"""
+
+_EXPIRE_HELD = f"""
+UPDATE deliveries d
+   SET status = '{DeliveryStatus.EXPIRED}', finished_at = now(), error = 'Not sent before it expired.'
+  FROM (SELECT x.tenant_id, x.id FROM subscriptions s
+          JOIN deliveries x ON x.tenant_id = s.tenant_id AND x.subscription_id = s.id
+         WHERE s.status <> 'active' AND x.status = 'pending' AND x.expires_at <= now() AND x.id >= $1
+         LIMIT 5000) AS overdue
+ WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status = 'pending'
+RETURNING d.id
+"""
+
+_BACKLOG = """
+SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(d.due_at)), 0) AS oldest_s
+  FROM (SELECT d.due_at FROM deliveries d JOIN subscriptions s ON s.tenant_id = d.tenant_id AND s.id = d.subscription_id
+         WHERE d.status = 'pending' AND d.due_at <= now() AND d.id >= $1 AND s.status = 'active'
+         LIMIT 1000000) AS d
+"""

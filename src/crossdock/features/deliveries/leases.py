@@ -1,0 +1,183 @@
+"""Holding lanes: the worker's row is renewed, free lanes are claimed, idle ones given back.
+
+One loop does all of it, step by step, so that what the database and the memory say of our lanes is
+compared only when neither is being changed.
+"""
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+
+from crossdock.db.changes import Change, ChangeFeed
+from crossdock.db.engine import CONNECTION_LOST
+from crossdock.features.deliveries.dispatch import Dispatcher
+from crossdock.features.deliveries.lane_repository import Fleet, LaneRepository
+from crossdock.kit.errors import UnavailableError
+from crossdock.kit.ids import new_uuid
+
+_TICK_S = 1.0
+_MOST_CLAIMED_AT_ONCE = 200
+# A worker with its fair share leaves lanes to the others for this long before it takes them after all.
+_COURTESY_S = 1.0
+_RELEASED_LATELY_S = 60.0
+_WAKE_FORGOTTEN_EVERY_S = 2.0
+_WAKE_ALL_EVERY_S = 300.0
+# Sending stops this much before the lease ends, so that another's first attempt cannot meet our last.
+_LEASE_MARGIN = 0.75
+
+_log = structlog.get_logger(__name__)
+
+
+class LeaseLoop:
+    """Keeps this process's lease and lanes."""
+
+    def __init__(
+        self, *, repository: LaneRepository, dispatcher: Dispatcher, changes: ChangeFeed, lease_s: float
+    ) -> None:
+        self.worker_id = new_uuid()
+        self._repository = repository
+        self._dispatcher = dispatcher
+        self._lease_s = lease_s
+        self._renewed_at = 0.0
+        self._fleet = Fleet(workers=1, owned_lanes=0)
+        self._stirred = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._next_forgotten = 0.0
+        self._next_wake_all = 0.0
+        changes.on_change(self._changed)
+        changes.on_lanes(self._lanes_due)
+
+    async def start(self) -> None:
+        """Register this worker and start claiming lanes."""
+        await self._repository.register(
+            self.worker_id, host=socket.gethostname(), pid=os.getpid(), lease_s=self._lease_s
+        )
+        self._renewed_at = asyncio.get_running_loop().time()
+        self._dispatcher.start(self.leased)
+        self._task = asyncio.create_task(self._run(), name="lease-loop")
+
+    async def stop(self, drain_timeout_s: float) -> None:
+        """Let work in hand finish, give all lanes back and leave."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        handbacks = await self._dispatcher.stop(drain_timeout_s)
+        with suppress(*CONNECTION_LOST):
+            await self._repository.release(self.worker_id, handbacks)
+            await self._repository.unregister(self.worker_id)
+
+    def leased(self) -> bool:
+        """Whether our lanes are certainly still ours."""
+        return asyncio.get_running_loop().time() - self._renewed_at < self._lease_s * _LEASE_MARGIN
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._stirred.wait()
+            self._stirred.clear()
+            try:
+                await self._step()
+            except (*CONNECTION_LOST, UnavailableError) as error:
+                _log.warning("lease_step_failed", error=repr(error))
+                await asyncio.sleep(_TICK_S / 2)
+
+    async def _step(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._renewed_at >= self._lease_s / 3:
+            await self._renew(now)
+        await self._repository.release(self.worker_id, self._dispatcher.take_idle(now))
+        if now >= self._next_forgotten:
+            self._next_forgotten = now + _WAKE_FORGOTTEN_EVERY_S
+            await self._repository.wake_forgotten(released_within_s=_RELEASED_LATELY_S)
+        if now >= self._next_wake_all:
+            self._next_wake_all = now + _WAKE_ALL_EVERY_S
+            await self._repository.wake_forgotten(released_within_s=None)
+            await self._repository.forget_dead_workers()
+        await self._claim()
+
+    async def _renew(self, now: float) -> None:
+        was_leased = self.leased()
+        fleet = await self._repository.renew(self.worker_id, self._lease_s)
+        if fleet is None:
+            await self._repository.register(
+                self.worker_id, host=socket.gethostname(), pid=os.getpid(), lease_s=self._lease_s
+            )
+        else:
+            self._fleet = fleet
+        self._renewed_at = now
+        await self._reconcile()
+        orphaned = await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE)
+        await self._dispatcher.adopt(orphaned)
+        surplus = len(self._dispatcher.lanes) - self._fair_share() - 1
+        if surplus > 0:
+            self._dispatcher.shed(surplus)
+        if not was_leased:
+            self._dispatcher.wake(None)
+
+    async def _reconcile(self) -> None:
+        """Drop lanes that another worker has taken; give back those that are ours by name alone."""
+        stored = {lane.subscription_id: lane for lane in await self._repository.owned(self.worker_id)}
+        held = self._dispatcher.lanes
+        self._dispatcher.drop(
+            [
+                subscription_id
+                for subscription_id, lane in held.items()
+                if subscription_id not in stored or stored[subscription_id].epoch != lane.epoch
+            ]
+        )
+        await self._repository.release(
+            self.worker_id, [lane for subscription_id, lane in stored.items() if subscription_id not in held]
+        )
+
+    async def _claim(self) -> None:
+        free = self._fair_share() - len(self._dispatcher.lanes)
+        claims = await self._repository.claim_woken(
+            self.worker_id,
+            most=_MOST_CLAIMED_AT_ONCE,
+            woken_before_s=0 if free > 0 or self._fleet.workers == 1 else _COURTESY_S,
+        )
+        await self._dispatcher.adopt(claims)
+        if len(claims) == _MOST_CLAIMED_AT_ONCE:
+            self._stirred.set()
+
+    def _fair_share(self) -> int:
+        """Lanes owned in all, divided by the workers, rounded up, with room to grow by one."""
+        return self._fleet.owned_lanes // self._fleet.workers + 1
+
+    # Notices
+
+    def _changed(self, change: Change | None) -> None:
+        if change is None:
+            self._reload(None)
+        elif change.kind == "subscription":
+            self._reload([UUID(change.entity_id)])
+
+    def _reload(self, subscription_ids: list[UUID] | None) -> None:
+        self._dispatcher.suspend(subscription_ids)
+        task = asyncio.get_running_loop().create_task(self._reload_until_done(subscription_ids))
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+        self._stirred.set()
+
+    async def _reload_until_done(self, subscription_ids: list[UUID] | None) -> None:
+        while True:
+            try:
+                await self._dispatcher.reload(subscription_ids)
+            except CONNECTION_LOST:
+                await asyncio.sleep(_TICK_S)
+            else:
+                return
+
+    def _lanes_due(self, notice: str | None) -> None:
+        if notice is None or notice == "*":
+            self._dispatcher.wake(None)
+        else:
+            self._dispatcher.wake([UUID(hex=part) for part in notice.split(",")])
+        self._stirred.set()

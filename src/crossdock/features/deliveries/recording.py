@@ -1,0 +1,271 @@
+"""Recording what came of deliveries: many attempts and new states in one transaction.
+
+Each result names the epoch its lane was owned under. The transaction holds the lanes' rows while it
+writes, and writes nothing for a lane that has changed hands: its new owner sends again.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role
+from crossdock.db.group_commit import GroupCommit
+from crossdock.features.deliveries.lane import Lane
+from crossdock.features.deliveries.models import DeliveryStatus
+from crossdock.features.deliveries.outcomes import Outcome
+from crossdock.kit.errors import UnavailableError
+from crossdock.kit.ids import IdKind, format_id, new_uuid
+from crossdock.observability import metrics
+
+
+@dataclass(slots=True, kw_only=True)
+class SentAttempt:
+    """What was sent, when, and what came back."""
+
+    number: int
+    started_at: datetime
+    url: str
+    request_headers: dict[str, str]
+    request_body: bytes | None
+    outcome: Outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """The new state of one delivery; `attempt` is None when nothing was sent (expired, not renderable)."""
+
+    lane: Lane
+    delivery_id: UUID
+    status: DeliveryStatus
+    due_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    attempt: SentAttempt | None
+    attempt_count: int
+    hold_until: datetime | None = None
+    disables: str | None = None
+    counts_as: bool | None = None
+    announcements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    correlation_id: str = ""
+
+
+class Recorder:
+    """Writes results; `record` says whether the lane was still ours."""
+
+    def __init__(self, *, database: Database, disable_after_failed: int) -> None:
+        self._database = database
+        self._disable_after_failed = disable_after_failed
+        self._worker_id = UUID(int=0)
+        self._group: GroupCommit[Result, bool] = GroupCommit(
+            self._commit, size_of=_size, max_batch=500, max_waiting_bytes=256 * 1024 * 1024
+        )
+
+    def start(self, worker_id: UUID) -> None:
+        """Start recording in this worker's name."""
+        self._worker_id = worker_id
+        self._group.start()
+
+    async def stop(self) -> None:
+        """Stop recording; what is not written by now will be sent again by another owner."""
+        await self._group.stop()
+
+    async def record(self, result: Result) -> bool:
+        """Whether the result was written; False when the lane has another owner.
+
+        Raises UnavailableError when the database cannot be reached.
+        """
+        return await self._group.submit(result)
+
+    async def _commit(self, batch: list[Result]) -> Sequence[bool | Exception]:
+        started = time.perf_counter()
+        try:
+            async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
+                owned = await self._owned(connection, batch)
+                mine = [result for result in batch if (result.lane.subscription_id, result.lane.epoch) in owned]
+                if mine:
+                    await self._write(connection, mine)
+        except CONNECTION_LOST as error:
+            raise UnavailableError from error
+        metrics.RECORD_S.observe(time.perf_counter() - started)
+        return [(result.lane.subscription_id, result.lane.epoch) in owned for result in batch]
+
+    async def _owned(self, connection: Connection, batch: list[Result]) -> set[tuple[UUID, int]]:
+        lanes = sorted({(r.lane.destination.tenant_id, r.lane.subscription_id, r.lane.epoch) for r in batch})
+        rows = await connection.fetch(
+            _OWNED,
+            [tenant_id for tenant_id, _, _ in lanes],
+            [subscription_id for _, subscription_id, _ in lanes],
+            [epoch for _, _, epoch in lanes],
+            self._worker_id,
+        )
+        return {(row["subscription_id"], row["epoch"]) for row in rows}
+
+    async def _write(self, connection: Connection, results: list[Result]) -> None:
+        await connection.execute(
+            _UPDATE_DELIVERIES,
+            [r.lane.destination.tenant_id for r in results],
+            [r.delivery_id for r in results],
+            [r.status.value for r in results],
+            [r.attempt_count for r in results],
+            [r.due_at for r in results],
+            [r.finished_at for r in results],
+            [r.attempt.outcome.status_code if r.attempt else None for r in results],
+            [r.error for r in results],
+        )
+        await self._write_attempts(connection, [(r, r.attempt) for r in results if r.attempt is not None])
+        await self._write_holds(connection, [r for r in results if r.hold_until is not None])
+        await self._count_failures(connection, results)
+        await self._announce(connection, results)
+
+    async def _write_attempts(self, connection: Connection, sent: list[tuple[Result, SentAttempt]]) -> None:
+        if not sent:
+            return
+        outcomes = [attempt.outcome for _, attempt in sent]
+        await connection.execute(
+            _INSERT_ATTEMPTS,
+            [r.lane.destination.tenant_id for r, _ in sent],
+            [r.delivery_id for r, _ in sent],
+            [attempt.number for _, attempt in sent],
+            [attempt.started_at for _, attempt in sent],
+            [outcome.duration_ms for outcome in outcomes],
+            [attempt.url for _, attempt in sent],
+            [msgspec.json.encode(attempt.request_headers).decode() for _, attempt in sent],
+            [attempt.request_body for _, attempt in sent],
+            [outcome.status_code for outcome in outcomes],
+            [outcome.error for outcome in outcomes],
+            [None if o.headers is None else msgspec.json.encode(dict(o.headers)).decode() for o in outcomes],
+            [outcome.body for outcome in outcomes],
+            [outcome.truncated for outcome in outcomes],
+            [outcome.remote_address for outcome in outcomes],
+            self._worker_id,
+        )
+
+    @staticmethod
+    async def _write_holds(connection: Connection, held: list[Result]) -> None:
+        for result in held:
+            await connection.execute(
+                "UPDATE lanes SET hold_until = $3 WHERE tenant_id = $1 AND subscription_id = $2",
+                result.lane.destination.tenant_id,
+                result.lane.subscription_id,
+                result.hold_until,
+            )
+
+    async def _count_failures(self, connection: Connection, results: list[Result]) -> None:
+        """Count deliveries that used up their retries in a row, and disable where it is too many."""
+        by_lane: dict[UUID, list[Result]] = defaultdict(list)
+        for result in results:
+            if result.counts_as is not None or result.disables is not None:
+                by_lane[result.lane.subscription_id].append(result)
+        for subscription_id, ended in by_lane.items():
+            tenant_id = ended[0].lane.destination.tenant_id
+            row = await connection.fetchrow(_FAILED_IN_ROW, tenant_id, subscription_id)
+            if row is None:
+                continue
+            count = before = row["failed_in_row"]
+            for result in ended:
+                if result.counts_as is not None:
+                    count = 0 if result.counts_as else count + 1
+            if count != before:
+                await connection.execute(_SET_FAILED_IN_ROW, tenant_id, subscription_id, count)
+            reason = next((r.disables for r in ended if r.disables), None)
+            if reason is None and count >= self._disable_after_failed:
+                reason = f"{count} deliveries in a row used up their retries."
+            if reason is not None and row["status"] != "disabled":
+                await self._disable(connection, ended[-1], reason)
+
+    @staticmethod
+    async def _disable(connection: Connection, result: Result, reason: str) -> None:
+        tenant_id, subscription_id = result.lane.destination.tenant_id, result.lane.subscription_id
+        await connection.execute(_DISABLE, tenant_id, subscription_id, reason)
+        shown = format_id(IdKind.SUBSCRIPTION, subscription_id)
+        change = {"status": "disabled", "status_reason": reason}
+        await connection.execute(
+            _AUDIT_DISABLED, tenant_id, new_uuid(), shown, msgspec.json.encode(change).decode(), result.correlation_id
+        )
+        data = {"subscription_id": shown, "url": result.lane.destination.url, "reason": reason}
+        await _insert_outbox(connection, [(tenant_id, "subscription.disabled", data, result.correlation_id)])
+
+    @staticmethod
+    async def _announce(connection: Connection, results: list[Result]) -> None:
+        entries = [
+            (r.lane.destination.tenant_id, event_type, data, r.correlation_id)
+            for r in results
+            for event_type, data in r.announcements
+        ]
+        if entries:
+            await _insert_outbox(connection, entries)
+
+
+async def _insert_outbox(connection: Connection, entries: list[tuple[UUID, str, dict[str, Any], str]]) -> None:
+    await connection.execute(
+        _INSERT_OUTBOX,
+        [tenant_id for tenant_id, _, _, _ in entries],
+        [new_uuid() for _ in entries],
+        [event_type for _, event_type, _, _ in entries],
+        [msgspec.json.encode(data).decode() for _, _, data, _ in entries],
+        [correlation_id for _, _, _, correlation_id in entries],
+    )
+
+
+def _size(result: Result) -> int:
+    attempt = result.attempt
+    return 500 + (len(attempt.outcome.body or b"") + len(attempt.request_body or b"") if attempt else 0)
+
+
+# FOR SHARE: a claim of the lane waits until this transaction is over, or this one sees its epoch.
+_OWNED = """
+SELECT l.subscription_id, l.epoch
+  FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS u (tenant_id, subscription_id, epoch)
+  JOIN lanes l ON l.tenant_id = u.tenant_id AND l.subscription_id = u.subscription_id
+ WHERE l.owner = $4 AND l.epoch = u.epoch
+   FOR SHARE OF l
+"""
+
+# `due_at` stays as it is unless the result moves it: in an ordered lane it keeps the delivery's place.
+_UPDATE_DELIVERIES = """
+UPDATE deliveries d
+   SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
+       finished_at = u.finished_at, last_status_code = coalesce(u.status_code, d.last_status_code), error = u.error
+  FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::int[],
+              $8::text[])
+       AS u (tenant_id, id, status, attempt_count, due_at, finished_at, status_code, error)
+ WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status = 'pending'
+"""
+
+_INSERT_ATTEMPTS = """
+INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers, request_body,
+                      status_code, error, response_headers, response_body, response_truncated, remote_address,
+                      worker_id)
+SELECT t, d, n, s, m, l, h::jsonb, b, c, e, x::jsonb, y, z, r, $15
+  FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::float8[], $6::text[], $7::text[], $8::bytea[],
+              $9::int[], $10::text[], $11::text[], $12::bytea[], $13::bool[], $14::text[])
+       AS u (t, d, n, s, m, l, h, b, c, e, x, y, z, r)
+"""
+
+_FAILED_IN_ROW = """
+SELECT failed_in_row, status FROM subscriptions WHERE tenant_id = $1 AND id = $2
+"""
+
+_SET_FAILED_IN_ROW = """
+UPDATE subscriptions SET failed_in_row = $3 WHERE tenant_id = $1 AND id = $2
+"""
+
+_DISABLE = """
+UPDATE subscriptions SET status = 'disabled', status_reason = $3, updated_at = now() WHERE tenant_id = $1 AND id = $2
+"""
+
+_AUDIT_DISABLED = """
+INSERT INTO audit_log (tenant_id, id, actor_kind, actor_id, action, entity_kind, entity_id, new, correlation_id)
+VALUES ($1, $2, 'system', 'deliveries', 'subscription.disable', 'subscription', $3, $4::jsonb, $5)
+"""
+
+_INSERT_OUTBOX = """
+INSERT INTO outbox (tenant_id, id, type, data, correlation_id)
+SELECT t, i, y, d::jsonb, c FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS u (t, i, y, d, c)
+"""

@@ -1,0 +1,232 @@
+"""Which subscriptions an event goes to, known in memory and checked against the database in each commit."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from crossdock.db.changes import LANES_CHANNEL
+from crossdock.db.engine import Connection, Database, Role
+from crossdock.features.deliveries.models import SubscriptionStatus
+from crossdock.features.deliveries.policies import RetryPolicy
+from crossdock.features.deliveries.rendering import event_document
+from crossdock.features.events.ingest import DeliveryPlan, NewEvent
+from crossdock.kit.clock import Clock
+from crossdock.kit.errors import CrossdockError
+from crossdock.kit.ids import new_uuid
+from crossdock.mapping.filters import Filter, compile_filter
+from crossdock.mapping.patterns import Pattern, PatternIndex
+from crossdock.observability import metrics
+
+# NOTIFY carries at most 8,000 bytes; beyond this many lanes the notice names none and all look.
+_MOST_LANES_IN_NOTICE = 200
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What deciding needs of one subscription."""
+
+    subscription_id: UUID
+    filter: Filter | None
+    expiry: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRouting:
+    """A tenant's routes as of one version."""
+
+    version: int
+    index: PatternIndex[Route]
+
+
+@dataclass(slots=True)
+class PlannedDelivery:
+    """A delivery about to be written; `error` when its filter could not be evaluated."""
+
+    id: UUID
+    event: NewEvent
+    subscription_id: UUID
+    expires_at: datetime
+    error: str | None = None
+
+
+class LaneHandover(Protocol):
+    """Whoever sends for lanes in this process."""
+
+    def owns(self, subscription_id: UUID) -> bool:
+        """Whether this process owns the lane now."""
+        ...
+
+    def offer(self, deliveries: list[PlannedDelivery]) -> None:
+        """Take over deliveries that have just been committed; those of lanes not owned are ignored."""
+        ...
+
+
+class RouteTable:
+    """Routes of all tenants seen so far; implements the events feature's `Router`."""
+
+    def __init__(self, *, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._tenants: dict[UUID, TenantRouting] = {}
+        self._loading = asyncio.Lock()
+        self._handover: LaneHandover | None = None
+
+    def hand_over_to(self, handover: LaneHandover) -> None:
+        """Give committed deliveries of lanes owned in this process to `handover`."""
+        self._handover = handover
+
+    async def refresh(self, versions: Mapping[UUID, int]) -> None:
+        """Know the routes of these tenants at least as of these versions."""
+        for tenant_id, version in versions.items():
+            known = self._tenants.get(tenant_id)
+            if known is None or known.version < version:
+                async with self._loading:
+                    self._tenants[tenant_id] = await self._load(tenant_id)
+
+    async def wants(self, tenant_id: UUID, event_type: str) -> bool:
+        """Whether any subscription of the tenant asks for this type; never older than a few seconds."""
+        if tenant_id not in self._tenants:
+            await self.refresh({tenant_id: 0})
+        return bool(self._tenants[tenant_id].index.match(event_type))
+
+    def forget(self, tenant_id: UUID | None) -> None:
+        """Load this tenant's routes again when they are next needed; all tenants' for None."""
+        if tenant_id is None:
+            self._tenants.clear()
+        else:
+            self._tenants.pop(tenant_id, None)
+
+    def new_plan(self) -> DeliveryPlan:
+        """An empty plan, to be filled by the routes known now."""
+        return _Plan(self._tenants, self._clock.now(), self._handover)
+
+    async def _load(self, tenant_id: UUID) -> TenantRouting:
+        async with (
+            self._database.pool(Role.APP).acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await connection.execute("SELECT set_config('crossdock.tenant', $1, true)", str(tenant_id))
+            version = await connection.fetchval("SELECT version FROM tenant_routes WHERE tenant_id = $1", tenant_id)
+            rows = await connection.fetch(_ROUTES, tenant_id, SubscriptionStatus.DISABLED.value)
+        entries = []
+        for row in rows:
+            expression = row["filter"]
+            route = Route(
+                subscription_id=row["id"],
+                filter=compile_filter(expression) if expression else None,
+                expiry=RetryPolicy.model_validate_json(row["retry_policy"]).expiry,
+            )
+            entries += [(Pattern.parse(text), route) for text in row["event_types"]]
+        return TenantRouting(version=version or 0, index=PatternIndex(entries))
+
+
+@dataclass(slots=True)
+class _Plan:
+    """Implements `DeliveryPlan`."""
+
+    tenants: Mapping[UUID, TenantRouting]
+    now: datetime
+    handover: LaneHandover | None
+    planned: list[PlannedDelivery] = field(default_factory=list)
+
+    def add(self, event: NewEvent) -> int:
+        routing = self.tenants.get(event.tenant_id)
+        routes = routing.index.match(event.type) if routing is not None else ()
+        if not routes:
+            return 0
+        before = len(self.planned)
+        document: object = None
+        for route in routes:
+            error = None
+            if route.filter is not None:
+                try:
+                    if document is None:
+                        document = event_document(event)
+                    if not route.filter.accepts(document):
+                        continue
+                except (CrossdockError, msgspec.DecodeError) as failure:
+                    # Kept and shown as failed: a filter that cannot answer must not swallow the event.
+                    error = f"The subscription's filter could not be evaluated: {failure}"
+            self.planned.append(
+                PlannedDelivery(new_uuid(), event, route.subscription_id, self.now + route.expiry, error)
+            )
+        return len(self.planned) - before
+
+    def drop(self, event_ids: set[UUID]) -> None:
+        self.planned = [delivery for delivery in self.planned if delivery.event.id not in event_ids]
+
+    async def write(self, connection: Connection) -> None:
+        if not self.planned:
+            return
+        await connection.execute(
+            _INSERT_DELIVERIES,
+            [delivery.event.tenant_id for delivery in self.planned],
+            [delivery.id for delivery in self.planned],
+            [delivery.subscription_id for delivery in self.planned],
+            [delivery.event.id for delivery in self.planned],
+            [delivery.expires_at for delivery in self.planned],
+            [delivery.error for delivery in self.planned],
+        )
+        await self._wake(connection)
+
+    def committed(self) -> None:
+        metrics.DELIVERIES_PLANNED.inc(len(self.planned))
+        if self.handover is not None:
+            self.handover.offer([delivery for delivery in self.planned if delivery.error is None])
+
+    async def _wake(self, connection: Connection) -> None:
+        """Say which lanes have something due, unless this process sends for them and will be told anyway."""
+        handover = self.handover
+        elsewhere = sorted(
+            {
+                (delivery.event.tenant_id, delivery.subscription_id)
+                for delivery in self.planned
+                if delivery.error is None and (handover is None or not handover.owns(delivery.subscription_id))
+            }
+        )
+        if not elsewhere:
+            return
+        notice = "*"
+        if len(elsewhere) <= _MOST_LANES_IN_NOTICE:
+            notice = ",".join(subscription_id.hex for _, subscription_id in elsewhere)
+        await connection.execute(
+            WAKE_LANES,
+            [tenant_id for tenant_id, _ in elsewhere],
+            [subscription_id for _, subscription_id in elsewhere],
+        )
+        await connection.execute("SELECT pg_notify($1, $2)", LANES_CHANNEL, notice)
+
+
+_ROUTES = """
+SELECT id, event_types, filter, retry_policy FROM subscriptions
+ WHERE tenant_id = $1 AND status <> $2::subscription_status
+"""
+
+# `due_at` is the database's time: what is published after an answer is due after what was answered.
+_INSERT_DELIVERIES = """
+INSERT INTO deliveries (tenant_id, id, subscription_id, event_id, message_id, kind, status, due_at, expires_at, error,
+                        finished_at)
+SELECT t, i, s, e, i, 'event',
+       (CASE WHEN r IS NULL THEN 'pending' ELSE 'failed' END)::delivery_status,
+       now(), x, r, CASE WHEN r IS NOT NULL THEN now() END
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[]) AS u (t, i, s, e, x, r)
+"""
+
+# A lane that another transaction holds is being woken or claimed by it; the notice tells the claimer.
+WAKE_LANES = """
+UPDATE lanes l SET wake_at = now()
+  FROM (SELECT c.tenant_id, c.subscription_id
+          FROM unnest($1::uuid[], $2::uuid[]) AS u (t, s)
+          JOIN lanes c ON c.tenant_id = u.t AND c.subscription_id = u.s
+         WHERE c.owner IS NULL AND (c.wake_at IS NULL OR c.wake_at > now())
+           FOR NO KEY UPDATE OF c SKIP LOCKED) AS free
+ WHERE l.tenant_id = free.tenant_id AND l.subscription_id = free.subscription_id
+"""

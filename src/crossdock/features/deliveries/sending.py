@@ -1,0 +1,120 @@
+"""One attempt at a delivery: the body is rendered, signed and sent, and the answer judged."""
+
+import time
+from datetime import datetime
+
+import msgspec
+
+from crossdock.connectors.webhooks.standard import sign
+from crossdock.features.deliveries.destinations import Destination
+from crossdock.features.deliveries.errors import NotRenderableError
+from crossdock.features.deliveries.lane import Pending
+from crossdock.features.deliveries.outcomes import judge_error, judge_response
+from crossdock.features.deliveries.recording import SentAttempt
+from crossdock.features.deliveries.rendering import EventContent, render
+from crossdock.gateway.destination_auth import Authenticator, header_names
+from crossdock.gateway.errors import TokenFetchError, TransportError
+from crossdock.gateway.headers import HeaderPairs
+from crossdock.gateway.transport import OutboundRequest
+from crossdock.kit.clock import Clock
+from crossdock.kit.errors import CrossdockError
+from crossdock.kit.ids import IdKind, format_id
+from crossdock.observability.redaction import MASK
+
+_CONNECT_TIMEOUT_S = 10.0
+_KEPT_RESPONSE_BYTES = 64 * 1024
+
+
+class Sender:
+    """Sends deliveries; raises NotRenderableError when there is nothing that could be sent."""
+
+    def __init__(self, *, authenticator: Authenticator, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._clock = clock
+
+    async def attempt(self, destination: Destination, pending: Pending) -> SentAttempt:
+        """Send the delivery once and say what came of it; an answer of any kind is no error."""
+        started = time.perf_counter()
+        started_at = self._clock.now()
+        request = _request(destination, pending, started_at)
+        try:
+            response = await self._authenticator.send(request, destination.auth)
+            outcome = judge_response(response, now=self._clock.now())
+        except (TransportError, TokenFetchError) as error:
+            outcome = judge_error(error, duration_ms=(time.perf_counter() - started) * 1000)
+        return SentAttempt(
+            number=pending.attempt_count + 1,
+            started_at=started_at,
+            url=destination.url,
+            request_headers=_shown(request.headers, destination),
+            request_body=request.body if destination.transformation is not None else None,
+            outcome=outcome,
+        )
+
+    def broken_attempt(self, destination: Destination, pending: Pending) -> SentAttempt:
+        """What to record of an attempt that ended in a fault of Crossdock's own."""
+        return SentAttempt(
+            number=pending.attempt_count + 1,
+            started_at=self._clock.now(),
+            url=destination.url,
+            request_headers={},
+            request_body=None,
+            outcome=judge_error(CrossdockError("Crossdock failed while sending; its log says why."), duration_ms=0),
+        )
+
+
+def _request(destination: Destination, pending: Pending, now: datetime) -> OutboundRequest:
+    event = pending.event
+    if event is None:
+        raise NotRenderableError("The event is older than the retention; its data is gone.")
+    try:
+        body, content_type = render(
+            event,
+            body_format=destination.body_format,
+            transformation=destination.transformation,
+            content_type=destination.content_type,
+        )
+    except (CrossdockError, msgspec.DecodeError) as error:
+        raise NotRenderableError(f"The subscription's transformation failed: {error}") from error
+    return OutboundRequest(
+        method="POST",
+        url=destination.url,
+        headers=(
+            *destination.headers,
+            *_system_headers(destination, pending, event, body, now),
+            ("content-type", content_type),
+        ),
+        body=body,
+        connect_timeout_s=min(_CONNECT_TIMEOUT_S, destination.timeout_s),
+        total_timeout_s=destination.timeout_s,
+        max_response_bytes=_KEPT_RESPONSE_BYTES,
+        repeatable=True,
+    )
+
+
+def _shown(headers: HeaderPairs, destination: Destination) -> dict[str, str]:
+    """The headers as history shows them; what the tenant set, or authenticates, may be secret under any name."""
+    shown = dict(headers[len(destination.headers) :])
+    for name, _ in destination.headers:
+        shown[name] = MASK
+    for name in header_names(destination.auth):
+        shown[name] = MASK
+    return shown
+
+
+def _system_headers(
+    destination: Destination, pending: Pending, event: EventContent, body: bytes, now: datetime
+) -> HeaderPairs:
+    message_id = format_id(IdKind.DELIVERY, pending.message_id)
+    timestamp = int(now.timestamp())
+    headers: HeaderPairs = (
+        ("webhook-id", message_id),
+        ("webhook-timestamp", str(timestamp)),
+        ("crossdock-event-id", format_id(IdKind.EVENT, event.id)),
+        ("crossdock-event-type", event.type),
+        ("crossdock-attempt", str(pending.attempt_count + 1)),
+        ("crossdock-correlation-id", pending.correlation_id),
+    )
+    if destination.keys:
+        headers += (("webhook-signature", sign(message_id, timestamp, body, destination.keys)),)
+    return headers

@@ -1,0 +1,51 @@
+"""Errors of publishing and of the event catalogue.
+
+CrossdockError
+├── InvalidInputError
+│   ├── InvalidEventError            422  the event, or its data against the type's schema
+│   └── UnknownEventTypeError        422
+├── ConflictError
+│   ├── IdempotencyConflictError     409  same Idempotency-Key, another request
+│   └── EventTypeExistsError         409
+└── NotFoundError
+    ├── EventNotFoundError           404
+    └── EventTypeNotFoundError       404
+"""
+
+from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError
+
+
+class InvalidEventError(InvalidInputError):
+    """The event is not valid."""
+
+    code = "invalid_event"
+
+
+class UnknownEventTypeError(InvalidInputError):
+    """The event's type is not in the catalogue; add it there, or publish under a type that is."""
+
+    code = "unknown_event_type"
+
+
+class IdempotencyConflictError(ConflictError):
+    """The Idempotency-Key was used for another request in the last 24 hours; use a fresh key."""
+
+    code = "idempotency_conflict"
+
+
+class EventTypeExistsError(ConflictError):
+    """That version of the event type exists already; add a new version instead."""
+
+    code = "event_type_exists"
+
+
+class EventNotFoundError(NotFoundError):
+    """There is no event with this id, or it is older than the retention."""
+
+    code = "event_not_found"
+
+
+class EventTypeNotFoundError(NotFoundError):
+    """There is no event type of this name and version."""
+
+    code = "event_type_not_found"
