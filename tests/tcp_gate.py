@@ -1,32 +1,38 @@
 """A door in front of the database that a test can close: connections break and new ones are refused."""
 
 import asyncio
-from contextlib import suppress
-from typing import Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+_Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class TcpGate:
-    """Forwards a local port to the server behind it, while it is open."""
+    """Forwards a local port to a PostgreSQL server, while it is open."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._behind = (host, port)
+    def __init__(self, database_url: str) -> None:
+        self._url = make_url(database_url)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
-        self.port = 0
+        self._port = 0
 
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    @property
+    def database_url(self) -> str:
+        """The server's database as seen through the gate."""
+        through = self._url.set(host="127.0.0.1", port=self._port, query={})
+        return through.render_as_string(hide_password=False)
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        """Let connections in."""
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
+        """Break every connection, and refuse new ones."""
         if self._server is None:
             return
         self._server.close()
@@ -37,10 +43,18 @@ class TcpGate:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
+    async def _behind(self) -> _Stream:
+        query = {name: str(value) for name, value in self._url.query.items()}
+        host = query.get("host") or self._url.host or "127.0.0.1"
+        port = int(query.get("port") or self._url.port or 5432)
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(str(Path(host) / f".s.PGSQL.{port}"))
+        return await asyncio.open_connection(host, port)
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            behind_reader, behind_writer = await asyncio.open_connection(*self._behind)
+            behind_reader, behind_writer = await self._behind()
         except OSError:
             writer.transport.abort()
             return
@@ -57,3 +71,14 @@ class TcpGate:
                 await sink.drain()
         sink.transport.abort()
         self._writers.discard(sink)
+
+
+@asynccontextmanager
+async def gate_to(database_url: str) -> AsyncIterator[TcpGate]:
+    """An open gate to the database."""
+    gate = TcpGate(database_url)
+    await gate.open()
+    try:
+        yield gate
+    finally:
+        await gate.close()

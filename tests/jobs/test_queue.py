@@ -14,8 +14,8 @@ async def _count(database: Database) -> int:
     return found
 
 
-async def test_the_migration_leaves_nothing_for_the_installed_library_to_upgrade(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
+async def test_the_migration_leaves_nothing_for_the_installed_library_to_upgrade(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
     try:
         plan = await Queries(AsyncpgDriver(connection), **query_builders()).plan_upgrade()
     finally:

@@ -3,13 +3,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy import make_url
 
 from crossdock.db.engine import Database, Role
 from crossdock.jobs.queue import NewJob, enqueue
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import GiveUpError, RetryPolicy, Task, TaskRegistry, TaskRun
-from tests.tcp_gate import TcpGate
+from tests.tcp_gate import gate_to
 from tests.waiting import eventually
 
 _AT_ONCE = RetryPolicy(max_tries=3, first_delay_s=0.01, factor=1)
@@ -235,11 +234,10 @@ async def test_what_does_not_finish_in_time_goes_back_into_the_queue(database: D
     assert after.runs[0].try_number == 1
 
 
-async def test_a_database_that_goes_and_comes_back_loses_no_job(dsn: str, database: Database) -> None:
-    url = make_url(dsn)
+async def test_a_database_that_goes_and_comes_back_loses_no_job(database_url: str, database: Database) -> None:
     ledger = Ledger()
-    async with TcpGate(url.host or "127.0.0.1", url.port or 5432) as gate:
-        through_gate = Database(url.set(port=gate.port).render_as_string(hide_password=False))
+    async with gate_to(database_url) as gate:
+        through_gate = Database(gate.database_url)
         await through_gate.open()
         async with running(through_gate, ledger.task(), takeover_after_s=1):
             await put(database, b"before")
@@ -254,9 +252,8 @@ async def test_a_database_that_goes_and_comes_back_loses_no_job(dsn: str, databa
     assert ledger.dead == []
 
 
-async def test_a_job_whose_end_could_not_be_written_runs_again(dsn: str, database: Database) -> None:
-    url = make_url(dsn)
-    async with TcpGate(url.host or "127.0.0.1", url.port or 5432) as gate:
+async def test_a_job_whose_end_could_not_be_written_runs_again(database_url: str, database: Database) -> None:
+    async with gate_to(database_url) as gate:
 
         async def lose_the_database_once(run: TaskRun) -> None:
             if len(ledger.runs) == 1:
@@ -264,7 +261,7 @@ async def test_a_job_whose_end_could_not_be_written_runs_again(dsn: str, databas
                 raise RuntimeError(f"failed in the dark: {run.payload!r}")
 
         ledger = Ledger(lose_the_database_once)
-        through_gate = Database(url.set(port=gate.port).render_as_string(hide_password=False))
+        through_gate = Database(gate.database_url)
         await through_gate.open()
         async with running(through_gate, ledger.task(), takeover_after_s=1):
             await put(database, b"a")
