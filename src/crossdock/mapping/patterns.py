@@ -24,8 +24,14 @@ T = TypeVar("T", bound=Hashable)
 MAX_LENGTH: Final = 255
 WILDCARD: Final = "*"
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
+_EVENT_TYPE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 # Types come from outside; what was once looked up is forgotten beyond this many.
 _REMEMBERED_TYPES = 4096
+
+
+def is_event_type(text: str) -> bool:
+    """Whether the text may name an event type."""
+    return len(text) <= MAX_LENGTH and _EVENT_TYPE.fullmatch(text) is not None
 
 
 class PatternError(InvalidInputError):

@@ -122,11 +122,14 @@ def _utf_16_or_32(body: bytes) -> str | None:
 def _place(message: str, body: bytes) -> str:
     """The library's message with line and column instead of the byte's number."""
     what, _, byte = message.removeprefix("JSON is malformed: ").rstrip(")").partition(" (byte ")
-    if not byte:
-        what, byte = ("it ends too early", str(len(body))) if "truncated" in what else (what.lower(), "")
-    if not byte:
-        return what
-    before = body[: int(byte)]
+    if "truncated" in what:
+        what, at = "it ends too early or with half an escape", len(body)
+    elif byte:
+        # Of characters behind the end the library names the second.
+        at = int(byte) - (what == "trailing characters")
+    else:
+        return what.lower()
+    before = body[:at]
     line = before.count(b"\n") + 1
     column = len(before) - before.rfind(b"\n")
     return f"{what} at line {line}, column {column}"

@@ -9,7 +9,7 @@ separated by blanks.
 import base64
 import secrets as random_secrets
 from binascii import b2a_base64
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from hmac import digest
 from typing import TypeAlias
@@ -79,9 +79,9 @@ def read_key(secret: str, *, pointer: str = "") -> SigningKey:
     Raises InvalidSettingsError, at `pointer`, for anything else; the error never repeats the secret.
     """
     if secret.startswith(_SYMMETRIC):
-        return SymmetricKey(_decoded(secret, _SYMMETRIC, range(_LEAST_BYTES, _MOST_BYTES + 1), pointer))
+        return SymmetricKey(_decoded(secret, _SYMMETRIC, range(_LEAST_BYTES, _MOST_BYTES + 1), "24 to 64", pointer))
     if secret.startswith(_PRIVATE):
-        pair = _decoded(secret, _PRIVATE, (_SEED_BYTES, 2 * _SEED_BYTES), pointer)
+        pair = _decoded(secret, _PRIVATE, (_SEED_BYTES, 2 * _SEED_BYTES), "32 or 64", pointer)
         key = Ed25519PrivateKey.from_private_bytes(pair[:_SEED_BYTES])
         if len(pair) > _SEED_BYTES and pair[_SEED_BYTES:] != key.public_key().public_bytes_raw():
             raise _invalid("The two halves of the whsk_ secret do not belong together.", pointer)
@@ -89,15 +89,13 @@ def read_key(secret: str, *, pointer: str = "") -> SigningKey:
     raise _invalid(f"A signing secret starts with {_SYMMETRIC} or {_PRIVATE}.", pointer)
 
 
-def _decoded(secret: str, prefix: str, sizes: Iterable[int], pointer: str) -> bytes:
-    wanted = list(sizes)
+def _decoded(secret: str, prefix: str, sizes: Container[int], sizes_in_words: str, pointer: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(prefix), validate=True)
     except ValueError:
         raise _invalid(f"Behind {prefix} the secret is not base64.", pointer) from None
-    if len(key) not in wanted:
-        amount = f"{wanted[0]} to {wanted[-1]}"
-        raise _invalid(f"Behind {prefix} stand {len(key)} bytes; a secret has {amount}.", pointer)
+    if len(key) not in sizes:
+        raise _invalid(f"Behind {prefix} stand {len(key)} bytes; a secret has {sizes_in_words}.", pointer)
     return key
 
 
