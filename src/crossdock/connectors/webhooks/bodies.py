@@ -108,7 +108,7 @@ def parse_json(body: bytes, *, charset: str | None = None, limits: BodyLimits = 
     except msgspec.DecodeError as error:
         raise InvalidBodyError(f"The body is not JSON: {_place(str(error), body)}.") from None
     # Most bodies have fewer brackets than levels are allowed; only the others need to be walked.
-    if body.count(b"{") + body.count(b"[") > limits.max_depth and _depth(document) > limits.max_depth:
+    if body.count(b"{") + body.count(b"[") > limits.max_depth and _deeper_than(document, limits.max_depth):
         raise _too_deep(limits)
     return document
 
@@ -135,14 +135,18 @@ def _place(message: str, body: bytes) -> str:
     return f"{what} at line {line}, column {column}"
 
 
-def _depth(document: JsonValue) -> int:
-    deepest, waiting = 0, [(document, 1)]
-    while waiting:
-        value, depth = waiting.pop()
-        if isinstance(value, dict | list):
-            deepest = max(deepest, depth)
-            waiting.extend((part, depth + 1) for part in (value.values() if isinstance(value, dict) else value))
-    return deepest
+def _deeper_than(document: JsonValue, limit: int) -> bool:
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(limit):
+        level = [
+            part
+            for value in level
+            for part in (value.values() if isinstance(value, dict) else value)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _too_deep(limits: BodyLimits) -> InvalidBodyError:
