@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.mapping.patterns import MAX_LENGTH, Pattern, PatternError, PatternIndex
+from crossdock.mapping.patterns import MAX_LENGTH, Pattern, PatternError, PatternIndex, is_event_type
 
 SEGMENTS = st.sampled_from(["order", "line", "created", "a", "b-c", "d_1"])
 TYPES = st.lists(SEGMENTS, min_size=1, max_size=5).map(".".join)
@@ -87,3 +87,14 @@ def test_the_index_agrees_with_the_single_patterns(texts: list[str], event_type:
     index = PatternIndex(list(zip(patterns, range(len(patterns)), strict=True)))
     expected = tuple(number for number, pattern in enumerate(patterns) if pattern.matches(event_type))
     assert index.match(event_type) == expected
+
+
+@pytest.mark.parametrize("text", ["", "order.", ".order", "a..b", "*", "order.*", "a b", "é", "order\n", "a" * 256])
+def test_what_cannot_name_an_event_type(text: str) -> None:
+    assert not is_event_type(text)
+
+
+@given(TYPES)
+def test_dotted_segments_name_an_event_type(event_type: str) -> None:
+    assert is_event_type(event_type)
+    assert Pattern.parse(event_type).matches(event_type)

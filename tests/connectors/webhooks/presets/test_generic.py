@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossdock.connectors.webhooks import (
     EventIdentity,
@@ -11,6 +13,7 @@ from crossdock.connectors.webhooks import (
     verify,
 )
 from crossdock.mapping.expressions import EvaluationError
+from crossdock.mapping.patterns import is_event_type
 from tests.connectors.webhooks.samples import NOW, SECRET, URL
 
 SETTINGS = {
@@ -74,3 +77,10 @@ def test_a_type_is_bounded() -> None:
     found = identify(preset, InboundRequest(url=URL, body=b""), {"type": "x" * 5000}).type
     assert found == "x" * 128
     assert identify(preset, InboundRequest(url=URL, body=b""), {"type": "..."}).type is None
+
+
+@given(st.text(max_size=300))
+def test_whatever_a_sender_calls_its_event_the_type_is_one_that_can_be_published(text: str) -> None:
+    preset = preset_for("none", {"event_type": {"expression": "type"}})
+    found = identify(preset, InboundRequest(url=URL, body=b""), {"type": text}).type
+    assert found is None or is_event_type(found)
