@@ -50,6 +50,13 @@ class ChangeFeed:
         """Call `listener` with the payload of each notice that lanes have something due."""
         self._on_lanes.append(listener)
 
+    def announce(self, change: Change) -> None:
+        """Tell this process's listeners now of a change that has just been committed here.
+
+        The notice comes too, a moment later, to every process; what must hold at once cannot wait for it.
+        """
+        self._pass_on(change)
+
     async def start(self) -> None:
         """Start listening; returns once the first connection listens."""
         self._task = asyncio.create_task(self._listen(), name="change-feed")

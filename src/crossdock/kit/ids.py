@@ -33,6 +33,7 @@ class IdKind(StrEnum):
     ENDPOINT = "wep"
     RECEIPT = "rcp"
     WORKER = "wrk"
+    SIGNING_KEY = "sky"
 
 
 def new_uuid() -> UUID:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -24,6 +25,14 @@ KEY_PURPOSE = "subscription-key"
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class TimedKey:
+    """A signing key and, while it is being rotated out, its end."""
+
+    key: SigningKey = field(repr=False)
+    expires_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
     """Where and how one subscription's deliveries are sent."""
@@ -35,7 +44,7 @@ class Destination:
     content_type: str | None
     headers: HeaderPairs
     auth: DestinationAuth = field(repr=False)
-    keys: tuple[SigningKey, ...] = field(repr=False)
+    keys: tuple[TimedKey, ...] = field(repr=False)
     timeout_s: float
     retry: RetryPolicy
     max_concurrency: int
@@ -43,7 +52,10 @@ class Destination:
     ordered: bool
     transformation: Expression | None
     status: SubscriptionStatus
-    failed_in_row: int
+
+    def keys_at(self, now: datetime) -> list[SigningKey]:
+        """The keys that sign now, newest first."""
+        return [timed.key for timed in self.keys if timed.expires_at is None or timed.expires_at > now]
 
 
 class DestinationLoader:
@@ -80,8 +92,8 @@ class DestinationLoader:
             if auth is None
             else parse_auth(self._key_ring.decrypt(auth, tenant_id=tenant_id, purpose=AUTH_PURPOSE)),
             keys=tuple(
-                read_key(self._key_ring.decrypt(secret, tenant_id=tenant_id, purpose=KEY_PURPOSE))
-                for secret in row["keys"]
+                TimedKey(read_key(self._key_ring.decrypt(secret, tenant_id=tenant_id, purpose=KEY_PURPOSE)), end)
+                for secret, end in zip(row["keys"], row["key_ends"], strict=True)
             ),
             timeout_s=row["timeout_s"],
             retry=RetryPolicy.model_validate_json(row["retry_policy"]),
@@ -90,15 +102,17 @@ class DestinationLoader:
             ordered=row["ordered"],
             transformation=compile_expression(row["transformation"]) if row["transformation"] else None,
             status=SubscriptionStatus(row["status"]),
-            failed_in_row=row["failed_in_row"],
         )
 
 
 _DESTINATIONS = """
-SELECT s.*, coalesce(
-         (SELECT array_agg(k.secret ORDER BY k.created_at DESC, k.id DESC) FROM subscription_keys k
-           WHERE k.tenant_id = s.tenant_id AND k.subscription_id = s.id
-             AND (k.expires_at IS NULL OR k.expires_at > now())), '{}') AS keys
+SELECT s.*, k.secrets AS keys, k.ends AS key_ends
   FROM unnest($1::uuid[], $2::uuid[]) AS u (t, i)
   JOIN subscriptions s ON s.tenant_id = u.t AND s.id = u.i
+ CROSS JOIN LATERAL (
+   SELECT coalesce(array_agg(k.secret ORDER BY k.id DESC), '{}') AS secrets,
+          coalesce(array_agg(k.expires_at ORDER BY k.id DESC), '{}') AS ends
+     FROM subscription_keys k
+    WHERE k.tenant_id = s.tenant_id AND k.subscription_id = s.id
+      AND (k.expires_at IS NULL OR k.expires_at > now())) AS k
 """

@@ -115,6 +115,7 @@ def _system_headers(
         ("crossdock-attempt", str(pending.attempt_count + 1)),
         ("crossdock-correlation-id", pending.correlation_id),
     )
-    if destination.keys:
-        headers += (("webhook-signature", sign(message_id, timestamp, body, destination.keys)),)
+    keys = destination.keys_at(now)
+    if keys:
+        headers += (("webhook-signature", sign(message_id, timestamp, body, keys)),)
     return headers

@@ -1,0 +1,171 @@
+"""Queries about subscriptions, deliveries and attempts, within a tenant's transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, exists, func, literal, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from crossdock.db.changes import LANES_CHANNEL
+from crossdock.features.deliveries.models import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Lane,
+    Subscription,
+    SubscriptionKey,
+    SubscriptionStatus,
+)
+from crossdock.http.pagination import PageRequest, newest_first
+from crossdock.kit.ids import uuid_floor
+
+FAILED = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)
+_COUNTED_AT_MOST = 100_000
+
+
+class SubscriptionRepository:
+    """Subscriptions and their keys of the session's tenant."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def count_locked(self, tenant_id: UUID) -> int:
+        """How many there are; nobody else adds one until this transaction ends."""
+        await self._session.execute(
+            text("SELECT FROM tenants WHERE tenant_id = :tenant FOR NO KEY UPDATE"), {"tenant": tenant_id}
+        )
+        return await self._session.scalar(select(func.count()).select_from(Subscription)) or 0
+
+    async def newest(self, page: PageRequest, status: SubscriptionStatus | None) -> Sequence[Subscription]:
+        """A page of subscriptions."""
+        query = select(Subscription)
+        if status is not None:
+            query = query.where(Subscription.status == status)
+        return (await self._session.scalars(newest_first(query, Subscription.id, page))).all()
+
+    async def find(self, subscription_id: UUID, *, locked: bool = False) -> Subscription | None:
+        """One subscription; `locked` against changes by others."""
+        query = select(Subscription).where(Subscription.id == subscription_id)
+        return await self._session.scalar(query.with_for_update() if locked else query)
+
+    async def keys(self, subscription_id: UUID) -> Sequence[SubscriptionKey]:
+        """Its signing keys, newest first."""
+        query = (
+            select(SubscriptionKey)
+            .where(SubscriptionKey.subscription_id == subscription_id)
+            .order_by(SubscriptionKey.id.desc())
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def lane(self, subscription_id: UUID) -> Lane | None:
+        """Its lane."""
+        return await self._session.scalar(select(Lane).where(Lane.subscription_id == subscription_id))
+
+    def add(self, row: Subscription | SubscriptionKey) -> None:
+        """Add a subscription or a key."""
+        self._session.add(row)
+
+    async def remove(self, subscription: Subscription) -> None:
+        """Remove a subscription, its keys and its lane; deliveries stay as history."""
+        await self._session.execute(
+            update(Delivery)
+            .where(Delivery.subscription_id == subscription.id, Delivery.status == DeliveryStatus.PENDING)
+            .values(status=DeliveryStatus.CANCELLED, finished_at=func.now(), error="The subscription was deleted.")
+        )
+        await self._session.delete(subscription)
+
+
+class DeliveryRepository:
+    """Deliveries and attempts of the session's tenant."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def newest(
+        self,
+        page: PageRequest,
+        *,
+        subscription_id: UUID | None = None,
+        event_id: UUID | None = None,
+        status: DeliveryStatus | None = None,
+    ) -> Sequence[Delivery]:
+        """A page of deliveries."""
+        query = select(Delivery)
+        if subscription_id is not None:
+            query = query.where(Delivery.subscription_id == subscription_id)
+        if event_id is not None:
+            query = query.where(Delivery.event_id == event_id)
+        if status is not None:
+            query = query.where(Delivery.status == status)
+        return (await self._session.scalars(newest_first(query, Delivery.id, page))).all()
+
+    async def find(self, delivery_id: UUID) -> Delivery | None:
+        """One delivery."""
+        return await self._session.scalar(select(Delivery).where(Delivery.id == delivery_id))
+
+    async def attempts(self, delivery_id: UUID) -> Sequence[Attempt]:
+        """Its attempts, first to last."""
+        query = select(Attempt).where(Attempt.delivery_id == delivery_id).order_by(Attempt.number)
+        return (await self._session.scalars(query)).all()
+
+    async def failed_since(self, subscription_id: UUID, since: datetime, *, most: int) -> Sequence[Delivery]:
+        """The oldest failed deliveries since then that no later delivery of the same event has made good."""
+        again = aliased(Delivery)
+        made_good = exists().where(
+            again.tenant_id == Delivery.tenant_id,
+            again.event_id == Delivery.event_id,
+            again.subscription_id == Delivery.subscription_id,
+            again.id > Delivery.id,
+            again.status.in_([DeliveryStatus.PENDING, DeliveryStatus.DELIVERED]),
+        )
+        query = (
+            select(Delivery)
+            .where(
+                Delivery.subscription_id == subscription_id,
+                Delivery.id >= uuid_floor(since),
+                Delivery.status.in_(FAILED),
+                ~made_good,
+            )
+            .order_by(Delivery.id)
+            .limit(most)
+        )
+        return (await self._session.scalars(query)).all()
+
+    def add(self, *rows: Delivery | Attempt) -> None:
+        """Add deliveries or attempts."""
+        self._session.add_all(rows)
+
+    async def wake_lane(self, tenant_id: UUID, subscription_id: UUID) -> None:
+        """Have the subscription's lane looked at, whoever owns it, once this transaction has committed."""
+        await self._session.execute(
+            update(Lane)
+            .where(Lane.tenant_id == tenant_id, Lane.subscription_id == subscription_id, Lane.owner.is_(None))
+            .values(wake_at=func.now())
+        )
+        await self._session.execute(select(func.pg_notify(LANES_CHANNEL, subscription_id.hex)))
+
+    async def count_pending(self, subscription_id: UUID) -> int:
+        """How many wait, counted to a bound."""
+        some = (
+            select(literal(1))
+            .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.PENDING)
+            .limit(_COUNTED_AT_MOST)
+            .subquery()
+        )
+        return await self._session.scalar(select(func.count()).select_from(some)) or 0
+
+    async def count_by_status(self, subscription_id: UUID, since: datetime) -> dict[DeliveryStatus, int]:
+        """How many of each status were created since then."""
+        query = (
+            select(Delivery.status, func.count())
+            .where(self._of_since(subscription_id, since))
+            .group_by(Delivery.status)
+        )
+        rows = await self._session.execute(query)
+        return {status: count for status, count in rows}
+
+    @staticmethod
+    def _of_since(subscription_id: UUID, since: datetime) -> ColumnElement[bool]:
+        return and_(Delivery.subscription_id == subscription_id, Delivery.id >= uuid_floor(since))

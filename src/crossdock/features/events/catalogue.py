@@ -1,0 +1,151 @@
+"""The event catalogue: built-in types, and a tenant's own with their schemas compiled."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import jsonschema_rs
+import msgspec
+
+from crossdock.db.changes import Change, ChangeFeed
+from crossdock.db.engine import Database, Role
+from crossdock.features.events.errors import InvalidEventError, UnknownEventTypeError
+from crossdock.kit.errors import Fault
+
+_MOST_FAULTS = 20
+
+BUILT_IN_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "integration.created": "An integration was added.",
+        "integration.updated": "An integration's settings changed.",
+        "integration.deleted": "An integration was removed.",
+        "integration.connected": "An integration's connection works.",
+        "integration.disconnected": "An integration was disconnected.",
+        "integration.error": "An integration needs a person's attention.",
+        "webhook.received": "An inbound webhook was verified and stored.",
+        "webhook.delivered": "A delivery reached its destination.",
+        "webhook.failed": "A delivery used up its retries, or was refused for good.",
+        "webhook.test": "A test that a person sent to a subscription.",
+        "webhook.verification": "Sent when a subscription is created, to see that its destination answers.",
+        "subscription.disabled": "A subscription was disabled: too many failures, or its destination is gone.",
+        "sync.started": "A sync started.",
+        "sync.completed": "A sync completed.",
+        "sync.failed": "A sync failed.",
+        "circuit.opened": "A destination failed several times in a row; its deliveries are held back.",
+        "circuit.closed": "A destination works again.",
+        "apikey.generated": "An API key was made.",
+        "apikey.revoked": "An API key was revoked.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownType:
+    """One version of a tenant's type; `validator` is None where it has no schema."""
+
+    version: int
+    validator: Any
+
+
+class SchemaIsInvalidError(ValueError):
+    """A JSON Schema that cannot be used."""
+
+
+def compile_schema(schema: Any) -> Any:  # noqa: ANN401 - the library types its validators loosely
+    """The validator of a JSON Schema; raises SchemaIsInvalidError.
+
+    References lead nowhere outside the schema, and patterns run on an engine without backtracking:
+    a tenant's schema can neither make us fetch nor make us hang.
+    """
+    try:
+        return jsonschema_rs.validator_for(
+            schema, retriever=_refuse_reference, pattern_options=jsonschema_rs.RegexOptions()
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        message = getattr(error, "message", None) or str(error)
+        raise SchemaIsInvalidError(message.partition("\n")[0]) from None
+
+
+def _refuse_reference(uri: str) -> Any:  # noqa: ANN401 - never returns
+    raise ValueError(f"references outside the schema are not followed: {uri}")
+
+
+def faults_of(validator: Any, instance: Any, pointer: str) -> tuple[Fault, ...]:  # noqa: ANN401 - any JSON
+    """What is wrong with `instance`, each fault with its JSON pointer behind `pointer`; at most 20."""
+    faults = []
+    for error in validator.iter_errors(instance):
+        steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error.instance_path)
+        faults.append(Fault(pointer + steps, error.message))
+        if len(faults) == _MOST_FAULTS:
+            break
+    return tuple(faults)
+
+
+class Catalogue:
+    """All tenants' types seen so far, emptied by the change feed."""
+
+    def __init__(self, *, database: Database, changes: ChangeFeed, require_known: bool) -> None:
+        self._database = database
+        self._require_known = require_known
+        self._tenants: dict[UUID, dict[str, dict[int, KnownType]]] = {}
+        self._loading = asyncio.Lock()
+        changes.on_change(self._changed)
+
+    async def check(self, tenant_id: UUID, event_type: str, version: int | None, payload: bytes, pointer: str) -> None:
+        """Raise InvalidEventError or UnknownEventTypeError unless the data fits the type's schema.
+
+        Without a version the newest counts; a type that is not in the catalogue takes any data, unless
+        the installation requires known types.
+        """
+        versions = (await self._types(tenant_id)).get(event_type)
+        if versions is None:
+            if version is not None or (self._require_known and event_type not in BUILT_IN_TYPES):
+                raise UnknownEventTypeError(
+                    f"The catalogue has no type {event_type!r}; add it, or publish under one that it has.",
+                    (Fault(f"{pointer}/type", "is not in the catalogue"),),
+                )
+            return
+        known = versions[max(versions)] if version is None else versions.get(version)
+        if known is None:
+            raise UnknownEventTypeError(
+                f"The type {event_type!r} has no version {version}; it has {', '.join(map(str, sorted(versions)))}.",
+                (Fault(f"{pointer}/version", "is no version of this type"),),
+            )
+        if known.validator is None:
+            return
+        faults = faults_of(known.validator, msgspec.json.decode(payload), f"{pointer}/data")
+        if faults:
+            raise InvalidEventError(f"The data does not fit the schema of {event_type!r}.", faults)
+
+    def forget(self, tenant_id: UUID) -> None:
+        """Load this tenant's types again when they are next needed."""
+        self._tenants.pop(tenant_id, None)
+
+    async def _types(self, tenant_id: UUID) -> dict[str, dict[int, KnownType]]:
+        known = self._tenants.get(tenant_id)
+        if known is None:
+            async with self._loading:
+                known = self._tenants[tenant_id] = await self._load(tenant_id)
+        return known
+
+    async def _load(self, tenant_id: UUID) -> dict[str, dict[int, KnownType]]:
+        async with self._database.pool(Role.APP).acquire() as connection, connection.transaction(readonly=True):
+            await connection.execute("SELECT set_config('crossdock.tenant', $1, true)", str(tenant_id))
+            rows = await connection.fetch(
+                "SELECT name, version, schema FROM event_types WHERE tenant_id = $1", tenant_id
+            )
+        types: dict[str, dict[int, KnownType]] = {}
+        for row in rows:
+            schema = row["schema"]
+            validator = None if schema is None else compile_schema(msgspec.json.decode(schema))
+            types.setdefault(row["name"], {})[row["version"]] = KnownType(row["version"], validator)
+        return types
+
+    def _changed(self, change: Change | None) -> None:
+        if change is None:
+            self._tenants.clear()
+        elif change.kind == "event_type":
+            self._tenants.pop(UUID(change.tenant_id), None)
