@@ -1,6 +1,7 @@
 """The transport on aiohttp."""
 
 import asyncio
+import re
 from functools import lru_cache
 from importlib.metadata import version
 
@@ -13,12 +14,13 @@ from aiohttp import (
     DummyCookieJar,
     StreamReader,
 )
+from yarl import URL
 
 from crossdock.gateway._aiohttp_errors import UpgradedError, translate
 from crossdock.gateway._connections import Exchange, GuardedConnector, current_exchange
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.errors import Stage, TransportError
-from crossdock.gateway.headers import HeaderPairs
+from crossdock.gateway.errors import ConnectError, Stage, TransportError
+from crossdock.gateway.headers import TOKEN, HeaderPairs
 from crossdock.gateway.resolver import Lookup, SystemLookup
 from crossdock.gateway.tls import TlsContexts
 from crossdock.gateway.transport import OutboundRequest, OutboundResponse
@@ -28,6 +30,9 @@ USER_AGENT = f"Crossdock/{version('crossdock')}"
 
 # With identity asked for and nothing unpacked, a compressed bomb costs what came over the wire.
 _HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+# Such a URL is sent as it stands: aiohttp would rewrite escapes that a destination may have signed.
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
+_SCHEMES = frozenset({"http", "https"})
 _READ_BUFFER_BYTES = 64 * 1024
 _MAX_STATUS_LINE_BYTES = 8 * 1024
 _MAX_HEADER_FIELD_BYTES = 16 * 1024
@@ -73,6 +78,8 @@ class AiohttpTransport:
 
     async def send(self, request: OutboundRequest) -> OutboundResponse:
         """The response, whatever its status. Raises a TransportError when there is none."""
+        if self._session.closed:
+            raise ConnectError("The transport is closed.")
         started = self._clock.monotonic()
         exchange = Exchange(request.max_response_bytes)
         token = current_exchange.set(exchange)
@@ -121,7 +128,7 @@ class AiohttpTransport:
     async def _send_once(self, request: OutboundRequest, exchange: Exchange) -> tuple[ClientResponse, bytes, bool]:
         response = await self._session.request(
             request.method,
-            request.url,
+            _checked_url(request),
             data=request.body or None,
             headers=request.headers,
             allow_redirects=False,
@@ -139,6 +146,17 @@ class AiohttpTransport:
         else:
             exchange.finish()
         return response, body, truncated
+
+
+def _checked_url(request: OutboundRequest) -> URL:
+    """The request's URL, once what aiohttp does not check is checked. Raises ValueError."""
+    url = URL(request.url, encoded=_VISIBLE_ASCII.fullmatch(request.url) is not None)
+    if url.scheme not in _SCHEMES:
+        raise ValueError(url.scheme)
+    for name, _ in request.headers:
+        if not TOKEN.fullmatch(name):
+            raise ValueError(name)
+    return url
 
 
 @lru_cache(maxsize=64)

@@ -16,7 +16,7 @@ MAX_VALUE_CHARACTERS = 4096
 MAX_CUSTOM_HEADERS_CHARACTERS = 6144
 
 # RFC 9110 section 5.6.2 (token) and 5.5 (field value, without obs-text).
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 # What frames the message, belongs to one connection, or says who we are; the rest is the customer's.
@@ -52,7 +52,7 @@ _MAX_DELTA_DIGITS = 9
 
 def name_fault(name: str) -> str | None:
     """What is wrong with a header name that a customer chose, if anything."""
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         return "A header name has letters, digits and hyphens (a token, RFC 9110)."
     if len(name) > MAX_NAME_CHARACTERS:
         return f"A header name has at most {MAX_NAME_CHARACTERS} characters."

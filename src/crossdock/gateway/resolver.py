@@ -55,19 +55,19 @@ class SystemLookup:
 
 def _look_up(host: str, answer: asyncio.Future[Sequence[str]]) -> None:
     addresses: list[str] = []
-    error: OSError | None = None
+    error: BaseException | None = None
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-    except OSError as failure:
-        error = failure
     except UnicodeError:
         error = socket.gaierror(socket.EAI_NONAME, "not a valid host name")
+    except BaseException as failure:  # noqa: BLE001 # the waiting task must hear of it, whatever it is
+        error = failure
     with suppress(RuntimeError):  # the loop is closed: nobody waits
         answer.get_loop().call_soon_threadsafe(_settle, answer, addresses, error)
 
 
-def _settle(answer: asyncio.Future[Sequence[str]], addresses: Sequence[str], error: OSError | None) -> None:
+def _settle(answer: asyncio.Future[Sequence[str]], addresses: Sequence[str], error: BaseException | None) -> None:
     if answer.done():
         return
     if error is None:
