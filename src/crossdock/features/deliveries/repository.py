@@ -159,12 +159,11 @@ class DeliveryRepository:
     async def count_by_status(self, subscription_id: UUID, since: datetime) -> dict[DeliveryStatus, int]:
         """How many of each status were created since then."""
         query = (
-            select(Delivery.status, func.count())
+            select(Delivery.status, func.count().label("amount"))
             .where(self._of_since(subscription_id, since))
             .group_by(Delivery.status)
         )
-        rows = await self._session.execute(query)
-        return {status: count for status, count in rows}
+        return {row.status: row.amount for row in await self._session.execute(query)}
 
     @staticmethod
     def _of_since(subscription_id: UUID, since: datetime) -> ColumnElement[bool]:

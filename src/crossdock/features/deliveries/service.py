@@ -1,0 +1,349 @@
+"""Subscriptions: their life, their secrets, and trying them out.
+
+What sends a request to the destination works in two transactions of its own, before and after, so
+that none stays open while somebody else's server thinks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from crossdock.connectors.webhooks.standard import (
+    AsymmetricKey,
+    new_asymmetric_secret,
+    new_symmetric_secret,
+    read_key,
+)
+from crossdock.db.audit import Actor, record
+from crossdock.db.changes import Change, ChangeFeed
+from crossdock.db.engine import Database
+from crossdock.features.deliveries.destinations import AUTH_PURPOSE, KEY_PURPOSE
+from crossdock.features.deliveries.errors import SubscriptionNotFoundError, TooManySubscriptionsError
+from crossdock.features.deliveries.models import (
+    DeliveryKind,
+    DeliveryStatus,
+    KeyKind,
+    Subscription,
+    SubscriptionKey,
+    SubscriptionStatus,
+)
+from crossdock.features.deliveries.repository import DeliveryRepository, SubscriptionRepository
+from crossdock.features.deliveries.schemas import (
+    RotateIn,
+    SigningKeyOut,
+    SubscriptionCreated,
+    SubscriptionDetail,
+    SubscriptionIn,
+    SubscriptionOut,
+    SubscriptionSettings,
+    SubscriptionStats,
+)
+from crossdock.features.deliveries.trial import Trial
+from crossdock.gateway.addresses import AddressPolicy
+from crossdock.gateway.breaker import Breaker, BreakerPolicy
+from crossdock.gateway.destination_auth import NoAuth, dump_auth, header_names, parse_auth, validate_auth
+from crossdock.gateway.headers import validate_custom_headers
+from crossdock.gateway.urls import parse_destination_url
+from crossdock.http.pagination import PageRequest
+from crossdock.kit.clock import Clock
+from crossdock.kit.crypto import KeyRing
+from crossdock.kit.ids import IdKind, format_id, new_uuid
+
+_ACTIVE = SubscriptionStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionLimits:
+    """What an installation allows."""
+
+    most: int
+    policy: AddressPolicy
+    breaker: BreakerPolicy
+
+
+class SubscriptionService:
+    """Keeps subscriptions."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        key_ring: KeyRing,
+        trial: Trial,
+        changes: ChangeFeed,
+        limits: SubscriptionLimits,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._key_ring = key_ring
+        self._trial = trial
+        self._changes = changes
+        self._limits = limits
+        self._clock = clock
+
+    async def list(
+        self, session: AsyncSession, page: PageRequest, status: SubscriptionStatus | None
+    ) -> Sequence[Subscription]:
+        """A page of subscriptions, newest first."""
+        return await SubscriptionRepository(session).newest(page, status)
+
+    async def read(self, session: AsyncSession, subscription_id: UUID) -> SubscriptionDetail:
+        """One subscription with its keys; raises SubscriptionNotFoundError."""
+        repository = SubscriptionRepository(session)
+        subscription = await _found(repository, subscription_id)
+        return await _detail(repository, subscription)
+
+    async def create(self, tenant_id: UUID, actor: Actor, given: SubscriptionIn) -> SubscriptionCreated:
+        """Add a subscription, and try its destination unless told not to.
+
+        It is ACTIVE once its destination has answered a verification request with 2xx; until then it is
+        UNVERIFIED, and its deliveries wait. Raises InvalidInputError for what cannot work, and
+        TooManySubscriptionsError.
+        """
+        self._check(given)
+        secret, key = self._new_key(tenant_id, given.signing, given.secret)
+        async with self._database.tenant(tenant_id) as session:
+            repository = SubscriptionRepository(session)
+            if await repository.count_locked(tenant_id) >= self._limits.most:
+                raise TooManySubscriptionsError(
+                    f"The tenant has {self._limits.most} subscriptions, as many as CROSSDOCK_MAX_SUBSCRIPTIONS allows."
+                )
+            subscription = Subscription(
+                tenant_id=tenant_id,
+                id=new_uuid(),
+                status=SubscriptionStatus.UNVERIFIED,
+                status_reason="Its destination has not been tried yet.",
+                failed_in_row=0,
+                created_at=self._clock.now(),
+            )
+            self._apply(subscription, given)
+            repository.add(subscription)
+            await session.flush()
+            key.subscription_id = subscription.id
+            repository.add(key)
+            await session.flush()
+            shown = await _detail(repository, subscription)
+            self._audit(session, actor, subscription, "subscription.create", None)
+        self._announce(subscription)
+        answer = SubscriptionCreated(
+            **shown.model_dump(), secret=secret if given.signing is KeyKind.SYMMETRIC else None
+        )
+        return await self._verified(tenant_id, actor, answer) if given.verify else answer
+
+    async def verify(self, tenant_id: UUID, actor: Actor, subscription_id: UUID) -> SubscriptionCreated:
+        """Send a verification request; on 2xx the subscription becomes ACTIVE."""
+        async with self._database.tenant(tenant_id) as session:
+            shown = await self.read(session, subscription_id)
+        return await self._verified(tenant_id, actor, SubscriptionCreated(**shown.model_dump()))
+
+    async def replace(
+        self, tenant_id: UUID, actor: Actor, subscription_id: UUID, given: SubscriptionSettings
+    ) -> SubscriptionDetail:
+        """Give a subscription new settings, whole; another URL must be verified again."""
+        self._check(given)
+        async with self._database.tenant(tenant_id) as session:
+            repository = SubscriptionRepository(session)
+            subscription = await _found(repository, subscription_id, locked=True)
+            shown = await self._change(session, actor, subscription, given)
+        self._announce(subscription)
+        return shown
+
+    async def patch(
+        self, tenant_id: UUID, actor: Actor, subscription_id: UUID, changes: dict[str, Any]
+    ) -> SubscriptionDetail:
+        """Change some of a subscription's settings; what is left out stays."""
+        async with self._database.tenant(tenant_id) as session:
+            repository = SubscriptionRepository(session)
+            subscription = await _found(repository, subscription_id, locked=True)
+            given = SubscriptionSettings.model_validate(self._settings_of(subscription) | changes)
+            self._check(given)
+            shown = await self._change(session, actor, subscription, given)
+        self._announce(subscription)
+        return shown
+
+    async def set_status(
+        self, tenant_id: UUID, actor: Actor, subscription_id: UUID, status: SubscriptionStatus, reason: str | None
+    ) -> SubscriptionDetail:
+        """Activate, pause or disable; when this returns, a disabled or paused one starts no more attempts here."""
+        async with self._database.tenant(tenant_id) as session:
+            repository = SubscriptionRepository(session)
+            subscription = await _found(repository, subscription_id, locked=True)
+            old = SubscriptionOut.of(subscription)
+            subscription.status = status
+            subscription.status_reason = reason
+            subscription.updated_at = self._clock.now()
+            if status is _ACTIVE:
+                subscription.failed_in_row = 0
+            self._audit(session, actor, subscription, f"subscription.{status.value}", old)
+            shown = await _detail(repository, subscription)
+            if status is _ACTIVE:
+                await session.flush()
+                await DeliveryRepository(session).wake_lane(tenant_id, subscription_id)
+        self._announce(subscription)
+        return shown
+
+    async def rotate(
+        self, tenant_id: UUID, actor: Actor, subscription_id: UUID, given: RotateIn
+    ) -> SubscriptionCreated:
+        """Make a new signing secret; the old ones sign along until the overlap is over."""
+        async with self._database.tenant(tenant_id) as session:
+            repository = SubscriptionRepository(session)
+            subscription = await _found(repository, subscription_id, locked=True)
+            old_keys = await repository.keys(subscription_id)
+            kind = given.signing or (old_keys[0].kind if old_keys else KeyKind.SYMMETRIC)
+            secret, key = self._new_key(tenant_id, kind, given.secret)
+            key.subscription_id = subscription_id
+            end = self._clock.now() + timedelta(seconds=given.overlap_s)
+            for old in old_keys:
+                old.expires_at = end if old.expires_at is None else min(old.expires_at, end)
+            repository.add(key)
+            await session.flush()
+            shown = await _detail(repository, subscription)
+            self._audit(session, actor, subscription, "subscription.rotate_secret", None)
+        self._announce(subscription)
+        return SubscriptionCreated(**shown.model_dump(), secret=secret if kind is KeyKind.SYMMETRIC else None)
+
+    async def delete(self, tenant_id: UUID, actor: Actor, subscription_id: UUID) -> None:
+        """Remove a subscription; what waited is cancelled, its history stays."""
+        async with self._database.tenant(tenant_id) as session:
+            repository = SubscriptionRepository(session)
+            subscription = await _found(repository, subscription_id, locked=True)
+            self._audit(session, actor, subscription, "subscription.delete", SubscriptionOut.of(subscription))
+            await repository.remove(subscription)
+        self._announce(subscription)
+
+    async def stats(self, session: AsyncSession, subscription_id: UUID) -> SubscriptionStats:
+        """How a subscription does."""
+        subscriptions, deliveries = SubscriptionRepository(session), DeliveryRepository(session)
+        await _found(subscriptions, subscription_id)
+        lane = await subscriptions.lane(subscription_id)
+        counts = await deliveries.count_by_status(subscription_id, self._clock.now() - timedelta(hours=24))
+        breaker = Breaker(self._limits.breaker, lane.breaker if lane else None)
+        return SubscriptionStats(
+            pending=await deliveries.count_pending(subscription_id),
+            delivered_24h=counts.get(DeliveryStatus.DELIVERED, 0),
+            failed_24h=counts.get(DeliveryStatus.FAILED, 0) + counts.get(DeliveryStatus.EXPIRED, 0),
+            breaker=breaker.state.value,
+            held_until=lane.hold_until if lane else None,
+        )
+
+    async def _verified(self, tenant_id: UUID, actor: Actor, answer: SubscriptionCreated) -> SubscriptionCreated:
+        subscription_id = UUID(hex=answer.id.partition("_")[2])
+        tried = await self._trial.send(
+            tenant_id, subscription_id, DeliveryKind.VERIFICATION, correlation_id=actor.correlation_id
+        )
+        if tried.status is DeliveryStatus.DELIVERED:
+            status, reason = _ACTIVE, None
+        else:
+            status = SubscriptionStatus.UNVERIFIED
+            reason = f"Its destination did not answer the verification request with 2xx: {tried.error}"
+        shown = await self.set_status(tenant_id, actor, subscription_id, status, reason)
+        return SubscriptionCreated(**shown.model_dump(), secret=answer.secret, verification=tried)
+
+    async def _change(
+        self, session: AsyncSession, actor: Actor, subscription: Subscription, given: SubscriptionSettings
+    ) -> SubscriptionDetail:
+        old = SubscriptionOut.of(subscription)
+        moved = subscription.url != given.url
+        self._apply(subscription, given)
+        if moved and subscription.status is _ACTIVE:
+            subscription.status = SubscriptionStatus.UNVERIFIED
+            subscription.status_reason = "Its URL changed; verify it again."
+        self._audit(session, actor, subscription, "subscription.change", old)
+        await session.flush()
+        return await _detail(SubscriptionRepository(session), subscription)
+
+    def _check(self, given: SubscriptionSettings) -> None:
+        parse_destination_url(given.url, policy=self._limits.policy)
+        validate_auth(given.auth, policy=self._limits.policy)
+        validate_custom_headers(given.headers, taken=header_names(given.auth))
+
+    def _apply(self, subscription: Subscription, given: SubscriptionSettings) -> None:
+        plain = NoAuth()
+        subscription.name = given.name
+        subscription.description = given.description
+        subscription.url = given.url
+        subscription.event_types = list(given.event_types)
+        subscription.filter = given.filter
+        subscription.transformation = given.transformation
+        subscription.body_format = given.format
+        subscription.content_type = given.content_type
+        subscription.headers = dict(given.headers)
+        subscription.auth_kind = given.auth.kind
+        subscription.auth = (
+            None
+            if given.auth == plain
+            else self._key_ring.encrypt(dump_auth(given.auth), tenant_id=subscription.tenant_id, purpose=AUTH_PURPOSE)
+        )
+        subscription.timeout_s = given.timeout_s
+        subscription.retry_policy = given.retry_policy.model_dump(mode="json", exclude_none=True)
+        subscription.max_concurrency = given.max_concurrency
+        subscription.rate_limit_per_s = given.rate_limit_per_s
+        subscription.ordered = given.ordered
+        subscription.updated_at = self._clock.now()
+
+    def _settings_of(self, subscription: Subscription) -> dict[str, Any]:
+        auth = (
+            NoAuth()
+            if subscription.auth is None
+            else parse_auth(
+                self._key_ring.decrypt(subscription.auth, tenant_id=subscription.tenant_id, purpose=AUTH_PURPOSE)
+            )
+        )
+        columns = {
+            name: getattr(subscription, name)
+            for name in SubscriptionSettings.model_fields
+            if name not in {"auth", "format"}
+        }
+        return columns | {"auth": auth, "format": subscription.body_format}
+
+    def _new_key(self, tenant_id: UUID, kind: KeyKind, secret: str | None) -> tuple[str, SubscriptionKey]:
+        if secret is None:
+            secret = new_symmetric_secret() if kind is KeyKind.SYMMETRIC else new_asymmetric_secret()
+        key = read_key(secret, pointer="/secret")
+        public = key.public if isinstance(key, AsymmetricKey) else None
+        return secret, SubscriptionKey(
+            tenant_id=tenant_id,
+            id=new_uuid(),
+            kind=KeyKind.SYMMETRIC if public is None else KeyKind.ASYMMETRIC,
+            secret=self._key_ring.encrypt(secret, tenant_id=tenant_id, purpose=KEY_PURPOSE),
+            public_key=public,
+            created_at=self._clock.now(),
+        )
+
+    @staticmethod
+    def _audit(
+        session: AsyncSession, actor: Actor, subscription: Subscription, action: str, old: SubscriptionOut | None
+    ) -> None:
+        deleted = action == "subscription.delete"
+        record(
+            session,
+            tenant_id=subscription.tenant_id,
+            actor=actor,
+            action=action,
+            entity_kind="subscription",
+            entity_id=format_id(IdKind.SUBSCRIPTION, subscription.id),
+            old=old.model_dump(mode="json") if old else None,
+            new=None if deleted else SubscriptionOut.of(subscription).model_dump(mode="json"),
+        )
+
+    def _announce(self, subscription: Subscription) -> None:
+        self._changes.announce(Change("subscription", str(subscription.tenant_id), str(subscription.id)))
+
+
+async def _found(repository: SubscriptionRepository, subscription_id: UUID, *, locked: bool = False) -> Subscription:
+    subscription = await repository.find(subscription_id, locked=locked)
+    if subscription is None:
+        raise SubscriptionNotFoundError
+    return subscription
+
+
+async def _detail(repository: SubscriptionRepository, subscription: Subscription) -> SubscriptionDetail:
+    keys = await repository.keys(subscription.id)
+    return SubscriptionDetail(
+        **SubscriptionOut.of(subscription).model_dump(), keys=[SigningKeyOut.of(key) for key in keys]
+    )
