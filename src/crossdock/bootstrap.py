@@ -9,7 +9,28 @@ from dataclasses import dataclass
 from crossdock.db import embedded, migrate
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
+from crossdock.db.partitions import Partitions
 from crossdock.db.urls import masked
+from crossdock.features.deliveries.destinations import DestinationLoader
+from crossdock.features.deliveries.dispatch import Dispatcher
+from crossdock.features.deliveries.history import DeliveryHistory
+from crossdock.features.deliveries.judging import Judge
+from crossdock.features.deliveries.lane_repository import LaneRepository
+from crossdock.features.deliveries.leases import LeaseLoop
+from crossdock.features.deliveries.recording import Recorder
+from crossdock.features.deliveries.routing import RouteTable
+from crossdock.features.deliveries.sending import Sender
+from crossdock.features.deliveries.service import SubscriptionLimits, SubscriptionService
+from crossdock.features.deliveries.trial import Trial
+from crossdock.features.events.catalogue import Catalogue
+from crossdock.features.events.ingest import EventWriter
+from crossdock.features.events.publishing import Publishing
+from crossdock.features.events.service import EventService
+from crossdock.gateway.addresses import AddressPolicy
+from crossdock.gateway.aiohttp_transport import AiohttpTransport
+from crossdock.gateway.breaker import BreakerPolicy
+from crossdock.gateway.destination_auth import Authenticator
+from crossdock.gateway.transport import Transport
 from crossdock.http.access import OperatorKey
 from crossdock.kit.clock import Clock, SystemClock
 from crossdock.kit.crypto import KeyRing, new_key
@@ -34,6 +55,17 @@ class Services:
     key_ring: KeyRing
     operator_key: OperatorKey
     changes: ChangeFeed
+    partitions: Partitions
+    policy: AddressPolicy
+    transport: Transport
+    routes: RouteTable
+    catalogue: Catalogue
+    publishing: Publishing
+    writer: EventWriter
+    loader: DestinationLoader
+    sender: Sender
+    trial: Trial
+    subscriptions: SubscriptionService
 
     def provided(self) -> dict[type, object]:
         """The services that endpoints ask for, by type."""
@@ -41,6 +73,10 @@ class Services:
             Database: self.database,
             KeyRing: self.key_ring,
             OperatorKey: self.operator_key,
+            EventService: EventService(clock=self.clock),
+            SubscriptionService: self.subscriptions,
+            DeliveryHistory: DeliveryHistory(clock=self.clock),
+            Trial: self.trial,
         }
 
 
@@ -48,8 +84,7 @@ class Services:
 async def build(settings: Settings, *, clock: Clock | None = None, background: bool = True) -> AsyncIterator[Services]:
     """Everything a process needs, ready for use; stopped and closed on leaving.
 
-    Without `background` nothing runs by itself (no change feed, no writers): for commands that do one
-    thing. Raises SchemaBehindError, EmbeddedError or UnavailableError when the database is not usable.
+    Without `background` nothing listens for changes: for commands that do one thing. Raises SchemaBehindError, EmbeddedError or UnavailableError when the database is not usable.
     """
     async with database_url(settings) as dsn:
         await _check_schema(dsn)
@@ -59,21 +94,81 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
         try:
             if background:
                 await services.changes.start()
+            await services.partitions.make_ahead()
+            services.writer.start()
             yield services
         finally:
+            await services.writer.stop()
             await services.changes.stop()
+            await services.transport.aclose()
             await database.close()
 
 
 def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Services:
+    key_ring = KeyRing(encryption_keys(settings))
+    changes = ChangeFeed(dsn=database.dsn)
+    policy = AddressPolicy(allow_loopback=settings.allow_loopback, allowed=settings.allowed_networks)
+    transport = AiohttpTransport(policy=policy, clock=clock)
+    routes = RouteTable(database=database, clock=clock)
+    catalogue = Catalogue(database=database, changes=changes, require_known=settings.require_event_types)
+    loader = DestinationLoader(database=database, key_ring=key_ring)
+    sender = Sender(authenticator=Authenticator(transport=transport, clock=clock), clock=clock)
+    trial = Trial(database=database, loader=loader, sender=sender, clock=clock)
+    limits = SubscriptionLimits(most=settings.max_subscriptions, policy=policy, breaker=breaker_policy(settings))
     return Services(
         settings=settings,
         clock=clock,
         database=database,
-        key_ring=KeyRing(encryption_keys(settings)),
+        key_ring=key_ring,
         operator_key=OperatorKey(operator_key(settings)),
-        changes=ChangeFeed(dsn=database.dsn),
+        changes=changes,
+        partitions=Partitions(database=database, clock=clock),
+        policy=policy,
+        transport=transport,
+        routes=routes,
+        catalogue=catalogue,
+        publishing=Publishing(catalogue=catalogue, clock=clock, max_payload_bytes=settings.max_payload_bytes),
+        writer=EventWriter(database=database, router=routes, clock=clock),
+        loader=loader,
+        sender=sender,
+        trial=trial,
+        subscriptions=SubscriptionService(
+            database=database,
+            key_ring=key_ring,
+            trial=trial,
+            changes=changes,
+            limits=limits,
+            clock=clock,
+        ),
     )
+
+
+def breaker_policy(settings: Settings) -> BreakerPolicy:
+    """When destinations' breakers open and close."""
+    return BreakerPolicy(
+        failures=settings.breaker_failures,
+        open_s=settings.breaker_open_s,
+        successes=settings.breaker_successes,
+    )
+
+
+def lane_parts(services: Services) -> tuple[LaneRepository, Dispatcher, Recorder, LeaseLoop]:
+    """What sends deliveries in a worker; the process's own event writer hands over to it."""
+    settings, clock = services.settings, services.clock
+    repository = LaneRepository(database=services.database, clock=clock)
+    recorder = Recorder(database=services.database, disable_after_failed=settings.disable_after_failed)
+    dispatcher = Dispatcher(
+        repository=repository,
+        loader=services.loader,
+        sender=services.sender,
+        recorder=recorder,
+        judge=Judge(routes=services.routes, clock=clock),
+        breaker_policy=breaker_policy(settings),
+        clock=clock,
+    )
+    leases = LeaseLoop(repository=repository, dispatcher=dispatcher, changes=services.changes, lease_s=settings.lease_s)
+    services.routes.hand_over_to(dispatcher)
+    return repository, dispatcher, recorder, leases
 
 
 @asynccontextmanager

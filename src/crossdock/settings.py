@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8400, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
+    worker_port: int | None = Field(
+        default=None, description="Port on which a `crossdock worker` answers /health and /metrics; none if unset."
+    )
     public_url: str | None = Field(
         default=None, description="Where the world reaches this hub, such as https://hub.example.com."
     )
@@ -68,7 +71,7 @@ class Settings(BaseSettings):
     )
     max_subscriptions: int = Field(default=50, ge=1, description="Subscriptions a tenant may have.")
     retention_days: int = Field(default=30, ge=1, description="Days that events, deliveries and receipts are kept.")
-    key_audit_days: int = Field(default=365, ge=1, description="Days that the audit log is kept.")
+    key_audit_days: int = Field(default=365, ge=30, description="Days that the audit log is kept.")
     breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a destination's breaker.")
     breaker_open_s: float = Field(default=60, gt=0, description="Seconds a breaker stays open before it probes.")
     breaker_successes: int = Field(default=3, ge=1, description="Successful probes that close a breaker.")
@@ -79,9 +82,6 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(default=10, gt=0.5, description="Seconds a worker's lanes stay its own without renewal.")
     drain_timeout_s: float = Field(default=20, ge=0, description="Seconds a stopping process lets work in hand finish.")
-    shutdown_with_parent: bool = Field(
-        default=False, description="Stop when the process that started this one is gone; for tests and the demo."
-    )
 
     @model_validator(mode="before")
     @classmethod

@@ -168,7 +168,7 @@ class LaneRepository:
         return len(rows)
 
     async def backlog(self) -> tuple[int, float]:
-        """How many deliveries are due now, and the age in seconds of the oldest, over all active lanes."""
+        """How many deliveries are due now (counted to 100,000), and the age in seconds of the oldest."""
         async with self._worker() as connection:
             row = await connection.fetchrow(_BACKLOG, self._floor())
         return (row["due"], float(row["oldest_s"])) if row else (0, 0.0)
@@ -329,5 +329,5 @@ _BACKLOG = """
 SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(d.due_at)), 0) AS oldest_s
   FROM (SELECT d.due_at FROM deliveries d JOIN subscriptions s ON s.tenant_id = d.tenant_id AND s.id = d.subscription_id
          WHERE d.status = 'pending' AND d.due_at <= now() AND d.id >= $1 AND s.status = 'active'
-         LIMIT 1000000) AS d
+         LIMIT 100000) AS d
 """

@@ -123,6 +123,19 @@ BEGIN
   RETURN dropped;
 END $$""",
     """
+CREATE FUNCTION crossdock_trim_audit_log(keep interval) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  trimmed bigint;
+BEGIN
+  IF keep < interval '30 days' THEN
+    RAISE EXCEPTION 'the audit log is kept for at least 30 days, not %', keep;
+  END IF;
+  DELETE FROM {schema}.audit_log WHERE id < {schema}.crossdock_uuid_floor(now() - keep);
+  GET DIAGNOSTICS trimmed = ROW_COUNT;
+  RETURN trimmed;
+END $$""",
+    """
 CREATE FUNCTION crossdock_find_tenant(wanted_slug text, OUT tenant_id uuid, OUT status {schema}.tenant_status)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT t.tenant_id, t.status FROM {schema}.tenants t WHERE t.slug = wanted_slug
@@ -147,6 +160,7 @@ $$""",
 _FUNCTION_GRANTS = {
     "crossdock_make_partitions(date, date)": "crossdock_worker",
     "crossdock_drop_partitions(text, date)": "crossdock_worker",
+    "crossdock_trim_audit_log(interval)": "crossdock_worker",
     "crossdock_find_tenant(text)": "crossdock_app",
     "crossdock_find_api_key(bytea)": "crossdock_app",
     "crossdock_find_session(bytea)": "crossdock_app",

@@ -1,0 +1,47 @@
+"""Removing what has had its time: expired keys of all kinds, old partitions, the oldest of the audit log."""
+
+from datetime import timedelta
+
+from crossdock.db.engine import Database, Role
+from crossdock.db.partitions import Partitions
+
+# Small steps: a delete of everything at once would hold its locks, and its dead rows, for long.
+_MOST_AT_ONCE = 5_000
+
+_EXPIRED = {
+    "idempotency_keys": "expires_at < now()",
+    "webhook_seen_ids": "expires_at < now()",
+    "sessions": "expires_at < now()",
+    "api_key_usage": "hour < now() - interval '2 days'",
+}
+
+
+class Cleaning:
+    """Keeps the database from growing without end."""
+
+    def __init__(self, *, database: Database, partitions: Partitions, retention_days: int, audit_days: int) -> None:
+        self._database = database
+        self._partitions = partitions
+        self._retention_days = retention_days
+        self._audit_days = audit_days
+
+    async def expired_rows(self) -> None:
+        """Remove rows whose time is over."""
+        for table, condition in _EXPIRED.items():
+            while await self._delete_some(table, condition) == _MOST_AT_ONCE:
+                pass
+
+    async def old_days(self) -> None:
+        """Make the coming days' partitions, drop those past retention, trim the audit log."""
+        await self._partitions.make_ahead()
+        await self._partitions.drop_older_than(self._retention_days)
+        async with self._database.pool(Role.WORKER).acquire() as connection:
+            await connection.execute("SELECT crossdock_trim_audit_log($1)", timedelta(days=self._audit_days))
+
+    async def _delete_some(self, table: str, condition: str) -> int:
+        statement = (
+            f"DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} WHERE {condition} LIMIT {_MOST_AT_ONCE})"
+        )
+        async with self._database.pool(Role.WORKER).acquire() as connection:
+            done = await connection.execute(statement)
+        return int(done.rpartition(" ")[2])

@@ -1,0 +1,54 @@
+"""Everything that works by itself, started and stopped in order."""
+
+from crossdock.bootstrap import Services, lane_parts
+from crossdock.features.events.outbox import OutboxRelay
+from crossdock.observability import metrics
+from crossdock.worker.cleaning import Cleaning
+from crossdock.worker.periodic import Periodic
+
+_SECOND = 1.0
+_MINUTE = 60.0
+_HOUR = 3_600.0
+_SAMPLE_EVERY_S = 15.0
+
+
+class Worker:
+    """The background half of a hub: sends deliveries, publishes the outbox, keeps the database tidy."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        settings = services.settings
+        self._lanes, _, self._recorder, self._leases = lane_parts(services)
+        outbox = OutboxRelay(database=services.database, writer=services.writer)
+        cleaning = Cleaning(
+            database=services.database,
+            partitions=services.partitions,
+            retention_days=settings.retention_days,
+            audit_days=settings.key_audit_days,
+        )
+        self._duties = [
+            Periodic("outbox", outbox.drain, every_s=_SECOND),
+            Periodic("expire-held-deliveries", self._lanes.expire_held, every_s=_MINUTE),
+            Periodic("expired-rows", cleaning.expired_rows, every_s=10 * _MINUTE),
+            Periodic("old-days", cleaning.old_days, every_s=_HOUR),
+            Periodic("sample-backlog", self._sample_backlog, every_s=_SAMPLE_EVERY_S),
+        ]
+
+    async def start(self) -> None:
+        """Start working."""
+        self._recorder.start(self._leases.worker_id)
+        await self._leases.start()
+        for duty in self._duties:
+            duty.start()
+
+    async def stop(self) -> None:
+        """Take up nothing new, let attempts under way end and be recorded, give lanes back."""
+        for duty in self._duties:
+            await duty.stop()
+        await self._leases.stop(self._services.settings.drain_timeout_s)
+        await self._recorder.stop()
+
+    async def _sample_backlog(self) -> None:
+        due, oldest_s = await self._lanes.backlog()
+        metrics.BACKLOG.set(due)
+        metrics.OLDEST_DUE_S.set(oldest_s)
