@@ -84,3 +84,8 @@ async def enqueue_in_session(session: AsyncSession, jobs: Sequence[NewJob]) -> i
     if not connection.is_in_transaction():
         raise RuntimeError("enqueue_in_session needs a session whose transaction has begun, such as Database.tenant's")
     return await enqueue(connection, jobs)
+
+
+def without_job(key: str) -> str:
+    """The SQL condition that no job with this key waits or runs; `key` is an SQL expression of type text."""
+    return f"NOT EXISTS (SELECT FROM pgqueuer WHERE dedupe_key = {key} AND status IN ('queued', 'picked'))"

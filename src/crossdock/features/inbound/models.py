@@ -107,6 +107,15 @@ class Receipt(Base):
     __table_args__ = (
         Index("receipts_endpoint_idx", "tenant_id", "endpoint_id", "id"),
         Index("receipts_dead_idx", "tenant_id", "id", postgresql_where=text("status = 'dead'")),
+        # Holds what is not done yet, so it stays small, and tells what nobody works on.
+        Index(
+            "receipts_waiting_idx",
+            "status",
+            "tenant_id",
+            "endpoint_id",
+            "id",
+            postgresql_where=text("status IN ('received', 'held')"),
+        ),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 

@@ -1,4 +1,4 @@
-"""PgQueuer's tables, for background jobs, and who may add and run jobs.
+"""PgQueuer's tables, for background jobs, and who may add and run jobs; receipts that wait for theirs.
 
 Runs before the deploy of the code that needs it.
 
@@ -8,6 +8,7 @@ wants. The log and the statistics are unlogged: they serve observation alone, an
 each job writes ahead.
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
@@ -177,3 +178,9 @@ def upgrade() -> None:
     for role, grants in _GRANTS.items():
         for grant in grants:
             op.execute(f"GRANT {grant} TO {role}")
+    op.create_index(
+        "receipts_waiting_idx",
+        "receipts",
+        ["status", "tenant_id", "endpoint_id", "id"],
+        postgresql_where=sa.text("status IN ('received', 'held')"),
+    )

@@ -1,0 +1,197 @@
+"""`/api/v1/webhooks/endpoints`, `/receipts` and `/presets`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+
+from crossdock.connectors.webhooks import presets
+from crossdock.features.inbound.models import EndpointStatus, ReceiptStatus
+from crossdock.features.inbound.receipts import ReceiptService
+from crossdock.features.inbound.schemas import (
+    EndpointCreated,
+    EndpointIn,
+    EndpointOut,
+    EndpointSettings,
+    EndpointStatistics,
+    PresetOut,
+    ReceiptDetail,
+    ReceiptOut,
+    RetryOut,
+    RotateSecretIn,
+)
+from crossdock.features.inbound.service import EndpointService
+from crossdock.http.access import CurrentActor, Principal, Requires, TenantSession
+from crossdock.http.pagination import Page, Paging, cut
+from crossdock.http.provided import Provided
+from crossdock.kit.ids import IdKind, parse_id
+from crossdock.kit.permissions import Permission
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks in"])
+
+WebhookReader = Annotated[Principal, Requires(Permission.WEBHOOK_READ)]
+WebhookKeeper = Annotated[Principal, Requires(Permission.WEBHOOK_MANAGE)]
+Endpoints = Annotated[EndpointService, Provided(EndpointService)]
+Receipts = Annotated[ReceiptService, Provided(ReceiptService)]
+
+_ONE = "/endpoints/{endpoint_id}"
+_RETENTION_HOURS = 30 * 24
+
+
+@router.get("/presets")
+async def list_presets(_: WebhookReader) -> list[PresetOut]:
+    """The kinds of senders that Crossdock knows, each with what to do on its side."""
+    return [PresetOut.of(preset) for preset in presets().values()]
+
+
+@router.get("/endpoints")
+async def list_endpoints(
+    _: WebhookReader,
+    session: TenantSession,
+    endpoints: Endpoints,
+    page: Paging,
+    status: EndpointStatus | None = None,
+    preset: Annotated[str | None, Query(max_length=100)] = None,
+) -> Page[EndpointOut]:
+    """Inbound endpoints, newest first."""
+    rows = await endpoints.list(session, page, status=status, preset=preset)
+    kept, next_cursor = cut(rows, page, lambda row: parse_id(IdKind.ENDPOINT, row.id))
+    return Page(items=kept, next_cursor=next_cursor)
+
+
+@router.post("/endpoints", status_code=201)
+async def create_endpoint(
+    keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, given: EndpointIn
+) -> EndpointCreated:
+    """Open an endpoint; a secret that was made for it is shown this once."""
+    return await endpoints.create(keeper.tenant_id, actor, given)
+
+
+@router.get(_ONE)
+async def read_endpoint(
+    _: WebhookReader, session: TenantSession, endpoints: Endpoints, endpoint_id: str
+) -> EndpointOut:
+    """One endpoint."""
+    return await endpoints.read(session, parse_id(IdKind.ENDPOINT, endpoint_id))
+
+
+@router.put(_ONE)
+async def replace_endpoint(
+    keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str, given: EndpointSettings
+) -> EndpointOut:
+    """Give an endpoint new settings, whole; what is left out takes its default."""
+    return await endpoints.replace(keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), given)
+
+
+@router.patch(_ONE)
+async def change_endpoint(
+    keeper: WebhookKeeper,
+    actor: CurrentActor,
+    endpoints: Endpoints,
+    endpoint_id: str,
+    changes: Annotated[dict[str, Any], Body()],
+) -> EndpointOut:
+    """Change the settings that are given; what is left out stays."""
+    return await endpoints.patch(keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), changes)
+
+
+@router.delete(_ONE, status_code=204)
+async def delete_endpoint(
+    keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
+) -> Response:
+    """Close an endpoint for good; what it received stays until the retention ends."""
+    await endpoints.delete(keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id))
+    return Response(status_code=204)
+
+
+@router.post(_ONE + "/enable")
+async def enable_endpoint(
+    keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
+) -> EndpointOut:
+    """Make a paused or disabled endpoint active; what it held is processed now."""
+    return await endpoints.set_status(
+        keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), EndpointStatus.ACTIVE
+    )
+
+
+@router.post(_ONE + "/pause")
+async def pause_endpoint(
+    keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
+) -> EndpointOut:
+    """Accept what comes, and hold it until the endpoint is enabled again."""
+    return await endpoints.set_status(
+        keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), EndpointStatus.PAUSED
+    )
+
+
+@router.post(_ONE + "/disable")
+async def disable_endpoint(
+    keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
+) -> EndpointOut:
+    """Refuse what comes, at once, as if there were no endpoint."""
+    return await endpoints.set_status(
+        keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), EndpointStatus.DISABLED
+    )
+
+
+@router.post(_ONE + "/rotate-secret")
+async def rotate_endpoint_secret(
+    keeper: WebhookKeeper,
+    actor: CurrentActor,
+    endpoints: Endpoints,
+    endpoint_id: str,
+    given: RotateSecretIn | None = None,
+) -> EndpointCreated:
+    """Give an endpoint a new secret; the old one counts as well until the overlap is over."""
+    return await endpoints.rotate_secret(
+        keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), given or RotateSecretIn()
+    )
+
+
+@router.get(_ONE + "/statistics")
+async def endpoint_statistics(
+    _: WebhookReader,
+    session: TenantSession,
+    endpoints: Endpoints,
+    endpoint_id: str,
+    hours: Annotated[int, Query(ge=1, le=_RETENTION_HOURS)] = 24,
+) -> EndpointStatistics:
+    """What became of the webhooks of the last hours."""
+    return await endpoints.statistics(session, parse_id(IdKind.ENDPOINT, endpoint_id), hours=hours)
+
+
+@router.get(_ONE + "/receipts")
+async def list_receipts(
+    _: WebhookReader,
+    session: TenantSession,
+    receipts: Receipts,
+    page: Paging,
+    endpoint_id: str,
+    status: ReceiptStatus | None = None,
+) -> Page[ReceiptOut]:
+    """What an endpoint received, newest first."""
+    rows = await receipts.list(session, page, endpoint_id=parse_id(IdKind.ENDPOINT, endpoint_id), status=status)
+    kept, next_cursor = cut(rows, page, lambda row: parse_id(IdKind.RECEIPT, row.id))
+    return Page(items=kept, next_cursor=next_cursor)
+
+
+@router.post(_ONE + "/retry", status_code=202)
+async def retry_dead_receipts(
+    keeper: WebhookKeeper, session: TenantSession, actor: CurrentActor, receipts: Receipts, endpoint_id: str
+) -> RetryOut:
+    """Process an endpoint's dead receipts again, the oldest 10,000 at most."""
+    parsed = parse_id(IdKind.ENDPOINT, endpoint_id)
+    return RetryOut(retried=await receipts.retry_dead(session, actor, keeper.tenant_id, parsed))
+
+
+@router.get("/receipts/{receipt_id}")
+async def read_receipt(_: WebhookReader, session: TenantSession, receipts: Receipts, receipt_id: str) -> ReceiptDetail:
+    """One webhook as it was received, byte for byte."""
+    return await receipts.read(session, parse_id(IdKind.RECEIPT, receipt_id))
+
+
+@router.post("/receipts/{receipt_id}/retry", status_code=202)
+async def retry_receipt(
+    _: WebhookKeeper, session: TenantSession, actor: CurrentActor, receipts: Receipts, receipt_id: str
+) -> ReceiptDetail:
+    """Process a dead receipt again."""
+    return await receipts.retry(session, actor, parse_id(IdKind.RECEIPT, receipt_id))

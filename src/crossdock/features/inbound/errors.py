@@ -1,0 +1,59 @@
+"""Errors of inbound webhooks.
+
+CrossdockError
+├── InvalidInputError
+│   └── InvalidEndpointError      422
+├── NotFoundError
+│   ├── EndpointNotFoundError     404
+│   ├── ReceiptNotFoundError      404
+│   └── NoDoorError               404  a webhook called a path that no endpoint of the tenant has
+├── ConflictError
+│   ├── PathTakenError            409
+│   └── ReceiptNotDeadError       409
+└── UnavailableError
+    └── BrokenEndpointError       503  its stored settings cannot be used by this version
+"""
+
+from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+
+
+class InvalidEndpointError(InvalidInputError):
+    """The endpoint's settings are not valid."""
+
+    code = "invalid_endpoint"
+
+
+class EndpointNotFoundError(NotFoundError):
+    """There is no webhook endpoint with this id."""
+
+    code = "endpoint_not_found"
+
+
+class ReceiptNotFoundError(NotFoundError):
+    """There is no receipt with this id, or it is older than the retention."""
+
+    code = "receipt_not_found"
+
+
+class NoDoorError(NotFoundError):
+    """No webhook endpoint listens here."""
+
+    code = "no_endpoint_here"
+
+
+class PathTakenError(ConflictError):
+    """Another endpoint has this path already; choose another one."""
+
+    code = "path_taken"
+
+
+class ReceiptNotDeadError(ConflictError):
+    """Only a dead receipt can be tried again; the others are done, or will be tried anyway."""
+
+    code = "receipt_not_dead"
+
+
+class BrokenEndpointError(UnavailableError):
+    """The endpoint cannot be used right now; whoever runs this hub finds the reason in its log."""
+
+    code = "endpoint_broken"

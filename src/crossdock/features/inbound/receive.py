@@ -1,0 +1,188 @@
+"""The door itself: `POST /webhooks/{tenant}/{path}`, a plain Starlette route because it is a hot one.
+
+Verified first, stored next, answered last. A refusal stores nothing but a line of the audit, and
+tells the caller no more than that it was refused; the line says why.
+"""
+
+from contextlib import suppress
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crossdock.connectors.webhooks import (
+    EventIdentity,
+    Headers,
+    InboundRequest,
+    Preset,
+    identify,
+    read_document,
+    verify,
+)
+from crossdock.connectors.webhooks.errors import (
+    AddressRefusedError,
+    InvalidBodyError,
+    UnsupportedBodyError,
+    WebhookRefusedError,
+)
+from crossdock.connectors.webhooks.identity import storable, text_of
+from crossdock.features.inbound.answers import accepted
+from crossdock.features.inbound.document import receipt_document
+from crossdock.features.inbound.doors import Door, DoorTable
+from crossdock.features.inbound.errors import BrokenEndpointError, NoDoorError
+from crossdock.features.inbound.intake import Intake, NewReceipt
+from crossdock.features.inbound.models import EndpointStatus
+from crossdock.features.inbound.public_url import public_url_of
+from crossdock.features.inbound.refusals import Refusal, RefusalLog
+from crossdock.http.correlation import correlation_id_of
+from crossdock.http.source_address import source_address_of
+from crossdock.kit.clock import Clock
+from crossdock.kit.errors import CrossdockError
+from crossdock.kit.ids import IdKind, format_id, new_uuid
+from crossdock.mapping.expressions import EvaluationError
+from crossdock.mapping.json_values import JsonValue
+from crossdock.observability import metrics
+from crossdock.observability.redaction import redact
+
+# How much of a path that nobody knows is worth keeping.
+_PATH_SHOWN = 200
+_NO_PRESET = "unknown"
+
+
+class Receiver:
+    """Takes webhooks in."""
+
+    def __init__(
+        self, *, doors: DoorTable, intake: Intake, refusals: RefusalLog, clock: Clock, base_url: str | None = None
+    ) -> None:
+        self._doors = doors
+        self._intake = intake
+        self._refusals = refusals
+        self._clock = clock
+        self._base_url = base_url
+
+    def route(self) -> Route:
+        """The route to hang before the API's own."""
+        return Route("/webhooks/{tenant}/{path:path}", self.receive, methods=["POST"])
+
+    async def receive(self, request: Request) -> Response:
+        """Take one webhook in; answers once it is durable.
+
+        Raises NoDoorError, WebhookRefusedError, AddressRefusedError, BrokenEndpointError or
+        UnavailableError.
+        """
+        door = await self._door(request)
+        preset = door.preset
+        if preset is None:
+            raise BrokenEndpointError
+        try:
+            door.addresses.check(source_address_of(request.scope) or "")
+            inbound = await self._read(request, door)
+            verify(
+                preset,
+                request=inbound,
+                secrets=door.secrets_at(now := self._clock.now()),
+                now=now,
+                tolerance_s=door.tolerance_s,
+            )
+        except ClientDisconnect:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)
+        except AddressRefusedError as error:
+            self._note(request, door, error)
+            raise
+        except WebhookRefusedError as error:
+            self._note(request, door, error)
+            # Which of the checks failed would help whoever is guessing.
+            raise WebhookRefusedError from None
+        return await self._store(request, door, preset, inbound)
+
+    async def _door(self, request: Request) -> Door:
+        slug, path = request.path_params["tenant"], request.path_params["path"]
+        tenant_id, door = await self._doors.find(slug, path)
+        if door is not None:
+            return door
+        metrics.WEBHOOKS_RECEIVED.labels(_NO_PRESET, NoDoorError.code).inc()
+        if tenant_id is not None:
+            shown = _storable_text(path)
+            refusal = Refusal(
+                tenant_id=tenant_id,
+                entity_id=shown,
+                reason=NoDoorError.code,
+                path=shown,
+                correlation_id=correlation_id_of(request.scope),
+                source_address=source_address_of(request.scope),
+            )
+            self._refusals.note(refusal, known_endpoint=False)
+        raise NoDoorError
+
+    async def _read(self, request: Request, door: Door) -> InboundRequest:
+        return InboundRequest(
+            method=request.method,
+            url=public_url_of(request.scope, endpoint_url=door.public_url, base_url=self._base_url),
+            headers=Headers.from_asgi(request.scope["headers"]),
+            body=await request.body(),
+        )
+
+    async def _store(self, request: Request, door: Door, preset: Preset, inbound: InboundRequest) -> Response:
+        identity = _identity(door, preset, inbound)
+        held = door.status is EndpointStatus.PAUSED
+        receipt = NewReceipt(
+            tenant_id=door.tenant_id,
+            id=new_uuid(),
+            endpoint_id=door.endpoint_id,
+            external_id=identity.id,
+            event_type=identity.type,
+            method=inbound.method,
+            url=inbound.url,
+            headers=_storable_headers(inbound.headers),
+            content_type=inbound.headers.get("content-type"),
+            body=inbound.body,
+            source_address=source_address_of(request.scope),
+            correlation_id=correlation_id_of(request.scope),
+            held=held,
+        )
+        is_new = await self._intake.take_in(receipt)
+        outcome = ("held" if held else "received") if is_new else "duplicate"
+        metrics.WEBHOOKS_RECEIVED.labels(preset.name, outcome).inc()
+        return accepted(preset.name, outcome)
+
+    def _note(self, request: Request, door: Door, error: CrossdockError) -> None:
+        metrics.WEBHOOKS_RECEIVED.labels(door.preset.name if door.preset else _NO_PRESET, error.code).inc()
+        refusal = Refusal(
+            tenant_id=door.tenant_id,
+            entity_id=format_id(IdKind.ENDPOINT, door.endpoint_id),
+            reason=error.code,
+            path=_storable_text(request.path_params["path"]),
+            correlation_id=correlation_id_of(request.scope),
+            source_address=source_address_of(request.scope),
+        )
+        self._refusals.note(refusal, known_endpoint=True)
+
+
+def _identity(door: Door, preset: Preset, inbound: InboundRequest) -> EventIdentity:
+    """The event's id and type, as far as they can be told.
+
+    A body that cannot be read is accepted all the same, since its sender proved itself and sending it
+    again would change nothing; processing it will say what is wrong with it.
+    """
+    document: JsonValue = None
+    with suppress(InvalidBodyError, UnsupportedBodyError):
+        document = read_document(preset, inbound).document
+    try:
+        identity = identify(preset, inbound, document)
+        if door.event_id is not None:
+            found = door.event_id.search(receipt_document(document, inbound.headers.items()))
+            identity = storable(EventIdentity(text_of(found), identity.type))
+    except EvaluationError:
+        return EventIdentity()
+    return identity
+
+
+def _storable_headers(headers: Headers) -> list[tuple[str, str]]:
+    """The headers, in which shared secrets are masked and signatures are not."""
+    return [(name, value if "signature" in name else redact(name, value)) for name, value in headers.items()]
+
+
+def _storable_text(text: str) -> str:
+    return text[:_PATH_SHOWN].encode("ascii", "backslashreplace").decode().replace("\0", "\\x00")

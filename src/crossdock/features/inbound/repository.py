@@ -1,0 +1,137 @@
+"""Questions about endpoints, their secrets and what they received, within one tenant's transaction."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Integer, cast, delete, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
+
+from crossdock.db.audit import AuditEntry
+from crossdock.features.inbound.models import (
+    Endpoint,
+    EndpointSecret,
+    EndpointStatus,
+    Receipt,
+    ReceiptStatus,
+)
+from crossdock.http.pagination import PageRequest, newest_first
+from crossdock.kit.ids import uuid_floor
+
+ENDPOINT_KIND = "webhook_endpoint"
+REFUSED = "webhook.refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptCounts:
+    """How many receipts of a time stand where, and when the newest of all came."""
+
+    by_status: dict[ReceiptStatus, int]
+    last_received_at: datetime | None
+
+
+class EndpointRepository:
+    """Queries over one tenant's endpoints and receipts."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def endpoint(self, endpoint_id: UUID, *, for_update: bool = False) -> Endpoint | None:
+        """The endpoint of this id."""
+        query = select(Endpoint).where(Endpoint.id == endpoint_id)
+        return (await self._session.scalars(query.with_for_update() if for_update else query)).one_or_none()
+
+    async def endpoints(
+        self, page: PageRequest, *, status: EndpointStatus | None = None, preset: str | None = None
+    ) -> Sequence[Endpoint]:
+        """One page of endpoints, newest first, and one more if another page follows."""
+        query = newest_first(select(Endpoint), Endpoint.id, page)
+        if status is not None:
+            query = query.where(Endpoint.status == status)
+        if preset is not None:
+            query = query.where(Endpoint.preset == preset)
+        return (await self._session.scalars(query)).all()
+
+    async def open_endpoints(self) -> Sequence[Endpoint]:
+        """All endpoints that accept webhooks."""
+        query = select(Endpoint).where(Endpoint.status != EndpointStatus.DISABLED)
+        return (await self._session.scalars(query)).all()
+
+    async def secrets_of(self, endpoint_ids: Sequence[UUID]) -> dict[UUID, list[EndpointSecret]]:
+        """The secrets of each endpoint, the newest first."""
+        query = select(EndpointSecret).where(EndpointSecret.endpoint_id.in_(endpoint_ids))
+        found: dict[UUID, list[EndpointSecret]] = defaultdict(list)
+        for secret in await self._session.scalars(query.order_by(EndpointSecret.id.desc())):
+            found[secret.endpoint_id].append(secret)
+        return found
+
+    async def remove_secrets(self, secrets: Sequence[EndpointSecret]) -> None:
+        """Delete these secrets."""
+        ids = [secret.id for secret in secrets]
+        await self._session.execute(delete(EndpointSecret).where(EndpointSecret.id.in_(ids)))
+
+    async def tenant_slug(self) -> str:
+        """The slug of the transaction's tenant."""
+        slug: str = (await self._session.execute(text("SELECT slug FROM tenants"))).scalar_one()
+        return slug
+
+    async def receipt(self, receipt_id: UUID, *, for_update: bool = False) -> Receipt | None:
+        """The receipt of this id."""
+        query = select(Receipt).where(Receipt.id == receipt_id)
+        return (await self._session.scalars(query.with_for_update() if for_update else query)).one_or_none()
+
+    async def receipts(
+        self, page: PageRequest, *, endpoint_id: UUID, status: ReceiptStatus | None = None
+    ) -> Sequence[tuple[Receipt, int]]:
+        """One page of an endpoint's receipts, with their bodies' sizes alone, and one more if another page follows."""
+        query = select(Receipt, func.octet_length(Receipt.body)).options(defer(Receipt.body, raiseload=True))
+        query = newest_first(query.where(Receipt.endpoint_id == endpoint_id), Receipt.id, page)
+        if status is not None:
+            query = query.where(Receipt.status == status)
+        return (await self._session.execute(query)).tuples().all()
+
+    async def revive_dead(self, *, endpoint_id: UUID, limit: int) -> Sequence[UUID]:
+        """Make the oldest dead receipts of an endpoint `received` again; their ids."""
+        dead = (
+            select(Receipt.id)
+            .where(Receipt.endpoint_id == endpoint_id, Receipt.status == ReceiptStatus.DEAD)
+            .order_by(Receipt.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        revived = (
+            update(Receipt)
+            .where(Receipt.id.in_(dead))
+            .values(status=ReceiptStatus.RECEIVED, error=None, try_count=0)
+            .returning(Receipt.id)
+        )
+        return (await self._session.scalars(revived)).all()
+
+    async def receipt_counts(self, endpoint_id: UUID, *, since: datetime) -> ReceiptCounts:
+        """How an endpoint's receipts since then stand."""
+        of_endpoint = Receipt.endpoint_id == endpoint_id
+        counts = await self._session.execute(
+            select(Receipt.status, func.count())
+            .where(of_endpoint, Receipt.id >= uuid_floor(since))
+            .group_by(Receipt.status)
+        )
+        newest = await self._session.scalars(
+            select(Receipt.received_at).where(of_endpoint).order_by(Receipt.id.desc()).limit(1)
+        )
+        return ReceiptCounts(dict(counts.tuples().all()), newest.first())
+
+    async def refused_count(self, entity_id: str, *, since: datetime) -> int:
+        """How many webhooks an endpoint refused since then."""
+        count = func.sum(cast(AuditEntry.new["count"].astext, Integer))
+        found = await self._session.execute(
+            select(count).where(
+                AuditEntry.entity_kind == ENDPOINT_KIND,
+                AuditEntry.entity_id == entity_id,
+                AuditEntry.action == REFUSED,
+                AuditEntry.id >= uuid_floor(since),
+            )
+        )
+        return found.scalar_one() or 0

@@ -1,0 +1,244 @@
+"""What the API takes and shows of endpoints and receipts."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from crossdock.connectors.webhooks import Preset
+from crossdock.features.inbound.models import (
+    Endpoint,
+    EndpointSecret,
+    EndpointStatus,
+    EndpointTarget,
+    Receipt,
+    ReceiptStatus,
+)
+from crossdock.features.inbound.public_url import is_public_url
+from crossdock.http.schemas import Input, Name, View
+from crossdock.kit.ids import IdKind, format_id
+from crossdock.mapping.expressions import ExpressionError, compile_expression
+from crossdock.mapping.patterns import is_event_type
+
+_WEEK_S = 7 * 24 * 3600
+_DAY_S = 24 * 3600
+_MOST_SOURCES = 200
+
+
+def _path(text: str) -> str:
+    if any(segment in ("", ".", "..") for segment in text.split("/")):
+        raise ValueError("no part of a path may be empty, . or ..")
+    return text
+
+
+def _url(text: str) -> str:
+    if not is_public_url(text):
+        raise ValueError("must be an http or https URL without user name and fragment")
+    return text
+
+
+def _event_type(text: str) -> str:
+    if not is_event_type(text):
+        raise ValueError("must be letters, digits, - and _ in segments joined by dots, such as order.created")
+    return text
+
+
+def _expression(text: str) -> str:
+    try:
+        compile_expression(text)
+    except ExpressionError as error:
+        raise ValueError(error.message) from None
+    return text
+
+
+EndpointPath = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._~/-]*$"), AfterValidator(_path)
+]
+PublicUrl = Annotated[str, Field(max_length=500), AfterValidator(_url)]
+EventTypeName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_event_type)]
+ExpressionText = Annotated[str, Field(min_length=1, max_length=4_096), AfterValidator(_expression)]
+SecretText = Annotated[SecretStr, Field(min_length=1, max_length=1_000)]
+
+
+class EndpointSettings(Input):
+    """Everything about an endpoint that its owner may change."""
+
+    name: Name
+    path: EndpointPath = Field(description="Where it listens: /webhooks/{tenant}/{path}.")
+    settings: dict[str, Any] | None = Field(
+        default=None, description="The preset's own settings; for `generic`, how the sender signs."
+    )
+    tolerance_s: int | None = Field(
+        default=None, ge=1, le=_WEEK_S, description="How old a signature may be; the preset's own where left out."
+    )
+    allowed_sources: list[str] = Field(
+        default_factory=list, max_length=_MOST_SOURCES, description="Addresses and CIDR blocks; empty for all."
+    )
+    public_url: PublicUrl | None = Field(
+        default=None, description="The URL as the sender calls it, for senders that sign it, behind a proxy."
+    )
+    event_id_expression: ExpressionText | None = Field(
+        default=None, description="JMESPath over {body, headers} that finds the event's id, instead of the preset's."
+    )
+    event_type: EventTypeName | None = Field(
+        default=None, description="The type of every event from here; else the sender's own, such as github.push."
+    )
+    transformation: ExpressionText | None = Field(
+        default=None,
+        description="JMESPath over {body, headers, event_type, external_id, received_at, receipt_id, endpoint}; "
+        "its result is the event's data. Without it, the body is, byte for byte if it is JSON.",
+    )
+    target: EndpointTarget = Field(default=EndpointTarget.EVENT, description="Publish an event, or only store.")
+
+
+class EndpointIn(EndpointSettings):
+    """A new endpoint."""
+
+    preset: str = Field(max_length=100, description="Who sends; see /webhooks/presets.")
+    secret: SecretText | None = Field(
+        default=None, description="What the sender signs with; one is made, and shown once, where left out."
+    )
+
+
+class RotateSecretIn(Input):
+    """How to change an endpoint's secret."""
+
+    secret: SecretText | None = Field(default=None, description="The new one; one is made where left out.")
+    overlap_s: int = Field(default=_DAY_S, ge=0, le=30 * _DAY_S, description="How long the old one counts as well.")
+
+
+class SecretOut(View):
+    """That there is a secret; itself it is never shown again."""
+
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class EndpointOut(View):
+    """An endpoint without its secrets."""
+
+    id: str
+    name: str
+    path: str
+    url: str = Field(description="What to enter on the sender's side.")
+    preset: str
+    settings: dict[str, Any] | None
+    tolerance_s: int | None
+    allowed_sources: list[str]
+    public_url: str | None
+    event_id_expression: str | None
+    event_type: str | None
+    transformation: str | None
+    target: EndpointTarget
+    status: EndpointStatus = Field(description="paused accepts and holds what comes; disabled answers 404.")
+    secrets: list[SecretOut]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, *, url: str, secrets: Sequence[EndpointSecret]) -> "EndpointOut":
+        """From the stored rows."""
+        elsewhere = {"id", "url", "settings", "secrets"}
+        return cls(
+            id=format_id(IdKind.ENDPOINT, endpoint.id),
+            url=url,
+            settings=endpoint.scheme,
+            secrets=[SecretOut.model_validate(secret) for secret in secrets],
+            **{name: getattr(endpoint, name) for name in EndpointOut.model_fields if name not in elsewhere},
+        )
+
+
+class EndpointCreated(EndpointOut):
+    """An endpoint, and the secret that was made for it."""
+
+    secret: str | None = Field(default=None, description="Shown this once; null if you brought your own.")
+
+
+class EndpointStatistics(View):
+    """What became of the webhooks of the last hours."""
+
+    hours: int
+    received: int = Field(description="Accepted and stored, whatever became of them.")
+    waiting: int
+    held: int
+    processed: int = Field(description="Published or, where that is the target, stored.")
+    dead: int
+    refused: int = Field(description="Wrong signature, stale, or from an address that is not allowed.")
+    last_received_at: datetime | None
+
+
+class ReceiptOut(View):
+    """A webhook as it was received, without its body."""
+
+    id: str
+    endpoint_id: str
+    status: ReceiptStatus
+    external_id: str | None
+    event_type: str | None
+    method: str
+    url: str
+    headers: list[tuple[str, str]] = Field(description="In the order received; shared secrets are masked.")
+    content_type: str | None
+    size_bytes: int
+    source_address: str | None
+    correlation_id: str
+    try_count: int
+    error: str | None
+    event_id: str | None
+    received_at: datetime
+    processed_at: datetime | None
+
+    @classmethod
+    def of(cls, receipt: Receipt, size_bytes: int) -> "ReceiptOut":
+        """From the stored row."""
+        return cls(**_shown(receipt, size_bytes))
+
+
+class ReceiptDetail(ReceiptOut):
+    """A webhook as it was received, byte for byte."""
+
+    body_base64: str
+
+    @classmethod
+    def whole(cls, receipt: Receipt) -> "ReceiptDetail":
+        """From the stored row."""
+        return cls(**_shown(receipt, len(receipt.body)), body_base64=b64encode(receipt.body).decode("ascii"))
+
+
+def _shown(receipt: Receipt, size_bytes: int) -> dict[str, Any]:
+    changed = {
+        "id": format_id(IdKind.RECEIPT, receipt.id),
+        "endpoint_id": format_id(IdKind.ENDPOINT, receipt.endpoint_id),
+        "event_id": None if receipt.event_id is None else format_id(IdKind.EVENT, receipt.event_id),
+        "size_bytes": size_bytes,
+    }
+    return {name: getattr(receipt, name) for name in ReceiptOut.model_fields if name not in changed} | changed
+
+
+class RetryOut(View):
+    """How many dead receipts are tried again."""
+
+    retried: int
+
+
+class PresetOut(View):
+    """A kind of sender that Crossdock knows."""
+
+    name: str
+    title: str
+    how_to: str
+    needs_secret: bool
+    takes_settings: bool
+
+    @classmethod
+    def of(cls, preset: Preset) -> "PresetOut":
+        """From the library's preset."""
+        return cls(
+            name=preset.name,
+            title=preset.title,
+            how_to=preset.how_to,
+            needs_secret=preset.signature.needs_secret,
+            takes_settings=preset.configure is not None,
+        )
