@@ -140,7 +140,7 @@ class Dispatcher:
     def shed(self, count: int) -> None:
         """Let this many lanes go to other workers, as soon as nothing of theirs is under way."""
         staying = [lane for lane in self._lanes.values() if not lane.leaving]
-        for lane in sorted(staying, key=lambda lane: lane.in_flight)[:count]:
+        for lane in sorted(staying, key=lambda lane: lane.unsettled)[:count]:
             lane.drop_queue()
             lane.leaving = True
 
@@ -248,6 +248,8 @@ class Dispatcher:
         try:
             with metrics.IN_FLIGHT.track_inprogress():
                 result = await self._result_of(lane, pending)
+            lane.answered(pending)
+            self._pump(lane)
             if not await self._record(lane, result):
                 self.drop([lane.subscription_id])
         finally:
@@ -261,7 +263,7 @@ class Dispatcher:
 
     def _settle(self, lane: Lane, pending: Pending, result: Result) -> None:
         again = None
-        if result.status is DeliveryStatus.PENDING and lane.destination.ordered:
+        if result.status is DeliveryStatus.PENDING and pending.in_order:
             pending.attempt_count = result.attempt_count
             again = pending
         lane.settle(pending, again=again, due_at=result.due_at)
@@ -358,7 +360,7 @@ class Dispatcher:
         return TokenBucket(rate, now=asyncio.get_running_loop().time()) if rate else None
 
     def _is_idle(self, lane: Lane, now: datetime, monotonic: float) -> bool:
-        if lane.in_flight or lane.reading:
+        if lane.unsettled or lane.reading:
             lane.idle_since = None
             return False
         if lane.leaving or not lane.active:

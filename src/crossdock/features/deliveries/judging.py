@@ -61,7 +61,7 @@ class Judge:
         )
         if due_at is not None:
             metrics.RETRIES_SCHEDULED.inc()
-            self._hold(lane, result, attempt, now)
+            self._hold(lane, pending, result, now)
         result.announcements += await self._delivery_events(lane, pending, result)
         return result
 
@@ -105,13 +105,15 @@ class Judge:
         return now + max(timedelta(seconds=delay_s), min(timedelta(seconds=wanted_s), _LONGEST_RETRY_AFTER))
 
     @staticmethod
-    def _hold(lane: Lane, result: Result, attempt: SentAttempt, now: datetime) -> None:
+    def _hold(lane: Lane, pending: Pending, result: Result, now: datetime) -> None:
         """Hold the whole lane where the destination asked everybody to wait, or where order demands it."""
-        if lane.destination.ordered:
+        if pending.in_order:
             lane.hold_until = result.hold_until = result.due_at
             result.due_at = None
-        elif attempt.outcome.holds_lane and attempt.outcome.retry_after_s:
-            until = now + min(timedelta(seconds=attempt.outcome.retry_after_s), _LONGEST_LANE_HOLD)
+            return
+        outcome = result.attempt.outcome if result.attempt is not None else None
+        if outcome is not None and outcome.holds_lane and outcome.retry_after_s:
+            until = now + min(timedelta(seconds=outcome.retry_after_s), _LONGEST_LANE_HOLD)
             lane.hold_until = result.hold_until = until
 
     async def _delivery_events(self, lane: Lane, pending: Pending, result: Result) -> list[tuple[str, dict[str, Any]]]:

@@ -23,7 +23,10 @@ _LEAST_WINDOW = 60
 
 @dataclass(slots=True, kw_only=True)
 class Pending:
-    """A due delivery; `event` is None when the event's retention has ended."""
+    """A due delivery; `event` is None when the event's retention has ended.
+
+    `in_order` is set when it is taken: whether the next one of its lane must wait for its end.
+    """
 
     tenant_id: UUID
     id: UUID
@@ -33,6 +36,7 @@ class Pending:
     expires_at: datetime
     correlation_id: str
     event: EventContent | None
+    in_order: bool = False
 
 
 @dataclass(slots=True)
@@ -65,6 +69,11 @@ class Lane:
     def window(self) -> int:
         """How many due deliveries are worth having in memory."""
         return max(_LEAST_WINDOW, _WINDOW_PER_SLOT * self.destination.max_concurrency)
+
+    @property
+    def unsettled(self) -> int:
+        """How many deliveries are under way, or ended and not recorded yet."""
+        return len(self.known) - len(self.queue)
 
     @property
     def active(self) -> bool:
@@ -138,15 +147,22 @@ class Lane:
     def take(self, monotonic: float) -> Pending:
         """Start the next delivery; call it only when `wait_s` is 0."""
         pending = self.queue.popleft()
+        pending.in_order = self.destination.ordered
         self.in_flight += 1
         self.breaker.started()
         if self.bucket is not None:
             self.bucket.take(monotonic)
         return pending
 
+    def answered(self, pending: Pending) -> None:
+        """An attempt is over though not recorded yet; unless order matters, the next one may start."""
+        if not pending.in_order:
+            self.in_flight -= 1
+
     def settle(self, pending: Pending, *, again: Pending | None, due_at: datetime | None) -> None:
         """A delivery's end is recorded: over, due later (`due_at`), or first in line `again` (ordered lanes)."""
-        self.in_flight -= 1
+        if pending.in_order:
+            self.in_flight -= 1
         if again is not None:
             self.queue.appendleft(again)
             return

@@ -29,9 +29,9 @@ _MOST_LANES_IN_NOTICE = 200
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """What deciding needs of one subscription."""
+    """What deciding needs of one subscription; one object each, told apart by identity."""
 
     subscription_id: UUID
     filter: Filter | None
