@@ -11,6 +11,7 @@ from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
 from crossdock.db.partitions import Partitions
 from crossdock.db.urls import masked
+from crossdock.features.audit.service import AuditService
 from crossdock.features.deliveries.destinations import DestinationLoader
 from crossdock.features.deliveries.dispatch import Dispatcher
 from crossdock.features.deliveries.history import DeliveryHistory
@@ -26,6 +27,7 @@ from crossdock.features.events.catalogue import Catalogue
 from crossdock.features.events.ingest import EventWriter
 from crossdock.features.events.publishing import Publishing
 from crossdock.features.events.service import EventService
+from crossdock.features.identity.wiring import Identity, build_identity
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.breaker import BreakerPolicy
@@ -55,6 +57,7 @@ class Services:
     key_ring: KeyRing
     operator_key: OperatorKey
     changes: ChangeFeed
+    identity: Identity
     partitions: Partitions
     policy: AddressPolicy
     transport: Transport
@@ -73,6 +76,8 @@ class Services:
             Database: self.database,
             KeyRing: self.key_ring,
             OperatorKey: self.operator_key,
+            AuditService: AuditService(),
+            **self.identity.provided(),
             EventService: EventService(clock=self.clock),
             SubscriptionService: self.subscriptions,
             DeliveryHistory: DeliveryHistory(clock=self.clock),
@@ -84,7 +89,8 @@ class Services:
 async def build(settings: Settings, *, clock: Clock | None = None, background: bool = True) -> AsyncIterator[Services]:
     """Everything a process needs, ready for use; stopped and closed on leaving.
 
-    Without `background` nothing listens for changes: for commands that do one thing. Raises SchemaBehindError, EmbeddedError or UnavailableError when the database is not usable.
+    Without `background` nothing listens for changes: for commands that do one thing.
+    Raises SchemaBehindError, EmbeddedError or UnavailableError when the database is not usable.
     """
     async with database_url(settings) as dsn:
         await _check_schema(dsn)
@@ -94,11 +100,13 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
         try:
             if background:
                 await services.changes.start()
+                services.identity.start()
             await services.partitions.make_ahead()
             services.writer.start()
             yield services
         finally:
             await services.writer.stop()
+            await services.identity.stop()
             await services.changes.stop()
             await services.transport.aclose()
             await database.close()
@@ -122,6 +130,13 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         key_ring=key_ring,
         operator_key=OperatorKey(operator_key(settings)),
         changes=changes,
+        identity=build_identity(
+            database=database,
+            clock=clock,
+            changes=changes,
+            max_key_rate_per_hour=settings.max_key_rate_per_hour,
+            secure_cookies=(settings.public_url or "").startswith("https://"),
+        ),
         partitions=Partitions(database=database, clock=clock),
         policy=policy,
         transport=transport,

@@ -13,6 +13,12 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossdock.api.openapi import describe
+from crossdock.features.audit import endpoints as audit
+from crossdock.features.identity.api_keys import endpoints as api_keys
+from crossdock.features.identity.sessions import endpoints as sessions
+from crossdock.features.identity.settings import endpoints as settings
+from crossdock.features.identity.tenants import endpoints as tenants
+from crossdock.features.identity.users import endpoints as users
 from crossdock.http.body_limit import BodyLimitMiddleware
 from crossdock.http.correlation import CorrelationMiddleware
 from crossdock.http.errors import MethodNotAllowedError
@@ -23,7 +29,14 @@ from crossdock.kit.errors import CrossdockError
 
 API_PREFIX = "/api/v1"
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (
+    sessions.router,
+    users.router,
+    api_keys.router,
+    settings.router,
+    audit.router,
+    tenants.router,
+)
 
 # JSON of an ordinary operation; events and webhooks name their own limits.
 _DEFAULT_BODY_BYTES = 1_048_576

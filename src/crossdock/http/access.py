@@ -44,6 +44,7 @@ class Principal:
     id: UUID
     name: str
     permissions: frozenset[str]
+    rate_limit_per_hour: int | None = None  # None for users, whose requests are not counted
 
     @property
     def public_id(self) -> str:
@@ -126,6 +127,13 @@ def actor_of(principal: Principal, scope: Scope) -> Actor:
         id=principal.public_id,
         correlation_id=correlation_id_of(scope),
         source_address=source_address_of(scope),
+    )
+
+
+def unknown_actor(scope: Scope) -> Actor:
+    """Somebody who has not said yet who he is."""
+    return Actor(
+        kind="user", id="unknown", correlation_id=correlation_id_of(scope), source_address=source_address_of(scope)
     )
 
 
