@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from crossdock.api.app import create_app
 from crossdock.bootstrap import Services, build
 from crossdock.db.engine import Database
+from crossdock.features.events.receive import publish_route
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
+from tests.accounts import Account, make_account
 from tests.network_guard import guarded_network
 from tests.postgres import create_database, drop_database, make_template, one_at_a_time, test_server
+from tests.serving import ApiClient, client_of
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -75,3 +79,37 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
     """Everything a process has, running."""
     async with build(settings) as built:
         yield built
+
+
+@pytest.fixture
+async def tenant(services: Services) -> Account:
+    """A tenant with an owner and a key that may do everything."""
+    return await make_account(services, "acme")
+
+
+@pytest.fixture
+async def other_tenant(services: Services) -> Account:
+    """Another tenant, whose things are none of the first one's business."""
+    return await make_account(services, "globex")
+
+
+@pytest.fixture
+async def anonymous(services: Services) -> AsyncIterator[ApiClient]:
+    """A client of the running API, without a key."""
+    publish = publish_route(
+        gatekeeper=services.identity.authenticator, publishing=services.publishing, writer=services.writer
+    )
+    async with client_of(create_app(services.provided(), hot_routes=[publish])) as client:
+        yield client
+
+
+@pytest.fixture
+def api(anonymous: ApiClient, tenant: Account) -> ApiClient:
+    """A client of the running API with the tenant's key."""
+    return anonymous.with_key(tenant.key)
+
+
+@pytest.fixture
+def other_api(anonymous: ApiClient, other_tenant: Account) -> ApiClient:
+    """The same with the other tenant's key."""
+    return anonymous.with_key(other_tenant.key)

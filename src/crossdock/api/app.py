@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossdock.api.openapi import describe
 from crossdock.features.audit import endpoints as audit
+from crossdock.features.deliveries import endpoints as deliveries
+from crossdock.features.events import endpoints as events
 from crossdock.features.identity.api_keys import endpoints as api_keys
 from crossdock.features.identity.sessions import endpoints as sessions
 from crossdock.features.identity.settings import endpoints as settings
@@ -36,6 +38,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     settings.router,
     audit.router,
     tenants.router,
+    events.router,
+    deliveries.router,
 )
 
 # JSON of an ordinary operation; events and webhooks name their own limits.

@@ -32,6 +32,7 @@ SESSION_COOKIE = "crossdock_session"
 CSRF_HEADER = "X-CSRF-Token"
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_PRINCIPAL_KEY = "crossdock.principal"
 _WANTED_HEADERS = {b"authorization": "authorization", b"cookie": "cookie", b"x-csrf-token": "csrf_token"}
 
 
@@ -99,7 +100,19 @@ def require(principal: Principal, permission: str) -> None:
 
 
 async def admit(gatekeeper: Gatekeeper, scope: Scope, permission: Permission | None = None) -> Principal:
-    """Let a request in: who it is, within the limit, with the permission; sets the answer's rate-limit headers."""
+    """Let a request in: who it is, within the limit, with the permission; sets the answer's rate-limit headers.
+
+    A request that is in already is counted once.
+    """
+    principal: Principal | None = scope.get(_PRINCIPAL_KEY)
+    if principal is None:
+        principal = scope[_PRINCIPAL_KEY] = await _admit(gatekeeper, scope)
+    if permission is not None:
+        require(principal, permission)
+    return principal
+
+
+async def _admit(gatekeeper: Gatekeeper, scope: Scope) -> Principal:
     sent: dict[str, str] = {}
     for name, value in scope["headers"]:
         wanted = _WANTED_HEADERS.get(name)
@@ -115,8 +128,6 @@ async def admit(gatekeeper: Gatekeeper, scope: Scope, permission: Permission | N
     if rate is not None:
         for name, value in rate.headers().items():
             add_answer_header(scope, name, value)
-    if permission is not None:
-        require(principal, permission)
     return principal
 
 
