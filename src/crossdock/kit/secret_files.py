@@ -18,18 +18,28 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
     return path.read_text().strip()
 
 
+def write(path: Path, secret: str) -> None:
+    """Put the secret into the file, in place of what it held."""
+    _draft(path, secret).replace(path)
+
+
 def _write_once(path: Path, secret: str) -> None:
-    path.parent.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY_FILE)
+    draft = _draft(path, secret)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secret + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         # A link appears whole or not at all, and never replaces what another process wrote first.
         os.link(draft, path)
     except FileExistsError:
         pass
     finally:
         draft.unlink()
+
+
+def _draft(path: Path, secret: str) -> Path:
+    path.parent.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY_FILE)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
