@@ -6,8 +6,6 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from crossdock.kit.errors import Fault, InvalidInputError
-
 # REQUIREMENTS E5: after 1 min, 5 min, 15 min, 1 h, 2 h.
 DEFAULT_INTERVALS_S = (60.0, 300.0, 900.0, 3600.0, 7200.0)
 MAX_RETRIES = 10
@@ -38,15 +36,9 @@ class RetryPolicy(BaseModel):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if self.intervals_s is not None and self.initial_interval_s is not None:
-            raise InvalidInputError(
-                "Give either intervals_s or initial_interval_s with multiplier, not both.",
-                (Fault("/retry_policy", "has both intervals_s and initial_interval_s"),),
-            )
+            raise ValueError("give either intervals_s or initial_interval_s with multiplier, not both")
         if self.intervals_s == ():
-            raise InvalidInputError(
-                "intervals_s must name at least one interval; for no retries say retries: 0.",
-                (Fault("/retry_policy/intervals_s", "is empty"),),
-            )
+            raise ValueError("intervals_s must name at least one interval; for no retries say retries: 0")
         return self
 
     def delay_s(self, failed_attempts: int) -> float | None:

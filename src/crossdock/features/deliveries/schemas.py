@@ -19,6 +19,7 @@ from crossdock.features.deliveries.models import (
 )
 from crossdock.features.deliveries.policies import RetryPolicy
 from crossdock.gateway.destination_auth import DestinationAuth, NoAuth
+from crossdock.kit.errors import InvalidInputError
 from crossdock.kit.ids import IdKind, format_id
 from crossdock.mapping.expressions import compile_expression
 from crossdock.mapping.patterns import Pattern
@@ -28,11 +29,17 @@ _DAY_S = 86_400
 
 
 def _pattern(text: str) -> str:
-    return Pattern.parse(text).text
+    try:
+        return Pattern.parse(text).text
+    except InvalidInputError as error:
+        raise ValueError(error.message) from None
 
 
 def _expression(text: str) -> str:
-    compile_expression(text)
+    try:
+        compile_expression(text)
+    except InvalidInputError as error:
+        raise ValueError(error.message) from None
     return text
 
 

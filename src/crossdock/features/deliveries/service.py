@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.connectors.webhooks.standard import (
@@ -22,7 +23,11 @@ from crossdock.db.audit import Actor, record
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
 from crossdock.features.deliveries.destinations import AUTH_PURPOSE, KEY_PURPOSE
-from crossdock.features.deliveries.errors import SubscriptionNotFoundError, TooManySubscriptionsError
+from crossdock.features.deliveries.errors import (
+    InvalidSubscriptionError,
+    SubscriptionNotFoundError,
+    TooManySubscriptionsError,
+)
 from crossdock.features.deliveries.models import (
     DeliveryKind,
     DeliveryStatus,
@@ -51,6 +56,7 @@ from crossdock.gateway.urls import parse_destination_url
 from crossdock.http.pagination import PageRequest
 from crossdock.kit.clock import Clock
 from crossdock.kit.crypto import KeyRing
+from crossdock.kit.errors import Fault
 from crossdock.kit.ids import IdKind, format_id, new_uuid
 
 _ACTIVE = SubscriptionStatus.ACTIVE
@@ -159,7 +165,7 @@ class SubscriptionService:
         async with self._database.tenant(tenant_id) as session:
             repository = SubscriptionRepository(session)
             subscription = await _found(repository, subscription_id, locked=True)
-            given = SubscriptionSettings.model_validate(self._settings_of(subscription) | changes)
+            given = _validated(self._settings_of(subscription) | changes)
             self._check(given)
             shown = await self._change(session, actor, subscription, given)
         self._announce(subscription)
@@ -333,6 +339,17 @@ class SubscriptionService:
 
     def _announce(self, subscription: Subscription) -> None:
         self._changes.announce(Change("subscription", str(subscription.tenant_id), str(subscription.id)))
+
+
+def _validated(settings: dict[str, Any]) -> SubscriptionSettings:
+    try:
+        return SubscriptionSettings.model_validate(settings)
+    except ValidationError as error:
+        faults = tuple(
+            Fault("".join(f"/{step}" for step in fault["loc"]), fault["msg"])
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise InvalidSubscriptionError("These settings do not work together.", faults) from None
 
 
 async def _found(repository: SubscriptionRepository, subscription_id: UUID, *, locked: bool = False) -> Subscription:
