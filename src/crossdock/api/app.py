@@ -27,6 +27,7 @@ from crossdock.http.errors import MethodNotAllowedError
 from crossdock.http.guard import ErrorsMiddleware
 from crossdock.http.problem import answer
 from crossdock.http.source_address import SourceAddressMiddleware
+from crossdock.http.timing import TimingMiddleware
 from crossdock.kit.errors import CrossdockError
 
 API_PREFIX = "/api/v1"
@@ -79,7 +80,7 @@ def create_app(
     app: ASGIApp = ErrorsMiddleware(Door(api, hot_routes=hot_routes))
     app = BodyLimitMiddleware(app, default=_DEFAULT_BODY_BYTES, limits=body_limits or {})
     app = SourceAddressMiddleware(app, trusted_proxies=trusted_proxies)
-    return CorrelationMiddleware(app)
+    return CorrelationMiddleware(TimingMiddleware(app))
 
 
 class Door:

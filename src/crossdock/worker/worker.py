@@ -18,7 +18,7 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         settings = services.settings
-        self._lanes, _, self._recorder, self._leases = lane_parts(services)
+        self._lanes, self._dispatcher, self._recorder, self._leases = lane_parts(services)
         outbox = OutboxRelay(database=services.database, writer=services.writer)
         cleaning = Cleaning(
             database=services.database,
@@ -49,6 +49,8 @@ class Worker:
         await self._recorder.stop()
 
     async def _sample_backlog(self) -> None:
+        for reason, count in self._dispatcher.held_lanes().items():
+            metrics.LANES_HELD.labels(reason).set(count)
         due, oldest_s = await self._lanes.backlog()
         metrics.BACKLOG.set(due)
         metrics.OLDEST_DUE_S.set(oldest_s)

@@ -22,7 +22,7 @@ from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus, S
 from crossdock.features.deliveries.recording import Recorder, Result
 from crossdock.features.deliveries.routing import PlannedDelivery
 from crossdock.features.deliveries.sending import Sender
-from crossdock.gateway.breaker import Breaker, BreakerPolicy
+from crossdock.gateway.breaker import Breaker, BreakerPolicy, BreakerState
 from crossdock.gateway.token_bucket import TokenBucket
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
@@ -96,6 +96,19 @@ class Dispatcher:
     def lanes(self) -> dict[UUID, Lane]:
         """The owned lanes by subscription."""
         return self._lanes
+
+    def held_lanes(self) -> dict[str, int]:
+        """How many owned lanes start nothing at the moment, by reason."""
+        now = self._clock.now()
+        held = {"breaker": 0, "wait": 0, "inactive": 0}
+        for lane in self._lanes.values():
+            if not lane.active:
+                held["inactive"] += 1
+            elif lane.breaker.state is not BreakerState.CLOSED:
+                held["breaker"] += 1
+            elif lane.held_until(now) is not None:
+                held["wait"] += 1
+        return held
 
     async def adopt(self, claims: list[Claim]) -> None:
         """Send for these lanes from now on."""
