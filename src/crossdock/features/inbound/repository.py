@@ -91,7 +91,7 @@ class EndpointRepository:
         query = newest_first(query.where(Receipt.endpoint_id == endpoint_id), Receipt.id, page)
         if status is not None:
             query = query.where(Receipt.status == status)
-        return (await self._session.execute(query)).tuples().all()
+        return [(row[0], row[1]) for row in await self._session.execute(query)]
 
     async def revive_dead(self, *, endpoint_id: UUID, limit: int) -> Sequence[UUID]:
         """Make the oldest dead receipts of an endpoint `received` again; their ids."""
@@ -121,7 +121,7 @@ class EndpointRepository:
         newest = await self._session.scalars(
             select(Receipt.received_at).where(of_endpoint).order_by(Receipt.id.desc()).limit(1)
         )
-        return ReceiptCounts(dict(counts.tuples().all()), newest.first())
+        return ReceiptCounts({row[0]: row[1] for row in counts}, newest.first())
 
     async def refused_count(self, entity_id: str, *, since: datetime) -> int:
         """How many webhooks an endpoint refused since then."""

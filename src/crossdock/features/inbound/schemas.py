@@ -153,7 +153,7 @@ class EndpointOut(View):
 class EndpointCreated(EndpointOut):
     """An endpoint, and the secret that was made for it."""
 
-    secret: str | None = Field(default=None, description="Shown this once; null if you brought your own.")
+    secret: str | None = Field(default=None, repr=False, description="Shown this once; null if you brought your own.")
 
 
 class EndpointStatistics(View):

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class InboundSweep:
-    """Finds receipts that nobody works on, and removes expired secrets and remembered ids."""
+    """Finds receipts that nobody works on, and removes secrets that were rotated out."""
 
     def __init__(self, *, receipts: WorkerRepository, clock: Clock) -> None:
         self._receipts = receipts
@@ -32,5 +32,4 @@ class InboundSweep:
             resumed_after=now - _RESUMED_WITHIN
         ):
             await self._receipts.release_held(tenant_id, endpoint_id, limit=_BATCH)
-        while await self._receipts.remove_expired(now=now, seen_limit=_BATCH) == _BATCH:
-            pass
+        await self._receipts.remove_expired_secrets(now=now)

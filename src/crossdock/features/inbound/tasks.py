@@ -1,11 +1,12 @@
 """What happens to receipts in the background: each becomes an event or is kept, or ends as dead with the reason."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Protocol
 from uuid import UUID
 
-from crossdock.features.events.ingest import EventWriter
+from crossdock.features.events.ingest import Accepted, NewEvent
 from crossdock.features.inbound.models import EndpointTarget, ReceiptStatus
 from crossdock.features.inbound.processing import event_of, event_type_of
 from crossdock.features.inbound.queue import PROCESS, RELEASE, subject_of
@@ -35,6 +36,14 @@ class Interest(Protocol):
         ...
 
 
+class Publisher(Protocol):
+    """Takes events in; the events feature's writer."""
+
+    async def publish(self, events: Sequence[NewEvent], /) -> list[Accepted]:
+        """Accept the events; returns once they are durable."""
+        ...
+
+
 class InboundTasks:
     """The tasks of inbound webhooks, to be run by a worker."""
 
@@ -42,7 +51,7 @@ class InboundTasks:
         self,
         *,
         receipts: WorkerRepository,
-        events: EventWriter,
+        events: Publisher,
         interest: Interest,
         max_payload_bytes: int,
         retry: RetryPolicy = _RETRY,

@@ -117,12 +117,11 @@ class WorkerRepository:
         rows = await self._database.pool(Role.WORKER).fetch(_HOLDING, resumed_after)
         return [(row["tenant_id"], row["id"]) for row in rows]
 
-    async def remove_expired(self, *, now: datetime, seen_limit: int) -> int:
-        """Delete secrets that were rotated out, and events' ids remembered long enough; how many ids."""
-        pool = self._database.pool(Role.WORKER)
-        await pool.execute("DELETE FROM webhook_endpoint_secrets WHERE expires_at <= $1", now)
-        removed = await pool.execute(_REMOVE_SEEN, now, seen_limit)
-        return int(removed.rpartition(" ")[2])
+    async def remove_expired_secrets(self, *, now: datetime) -> None:
+        """Delete secrets that were rotated out."""
+        await self._database.pool(Role.WORKER).execute(
+            "DELETE FROM webhook_endpoint_secrets WHERE expires_at <= $1", now
+        )
 
     async def _read(self, keys: list[tuple[UUID, UUID]]) -> Sequence[DueReceipt | None]:
         try:
@@ -234,9 +233,4 @@ _HOLDING = """
 SELECT e.tenant_id, e.id FROM webhook_endpoints e
  WHERE e.status = 'active' AND e.updated_at > $1
    AND EXISTS (SELECT FROM receipts r WHERE r.status = 'held' AND r.tenant_id = e.tenant_id AND r.endpoint_id = e.id)
-"""
-
-_REMOVE_SEEN = """
-DELETE FROM webhook_seen_ids WHERE (tenant_id, endpoint_id, external_id) IN (
-  SELECT tenant_id, endpoint_id, external_id FROM webhook_seen_ids WHERE expires_at <= $1 LIMIT $2)
 """

@@ -1,0 +1,104 @@
+"""Everything of inbound webhooks, built together."""
+
+from dataclasses import dataclass
+
+from starlette.routing import Route
+
+from crossdock.db.changes import ChangeFeed
+from crossdock.db.engine import Database
+from crossdock.features.events.ingest import EventWriter
+from crossdock.features.inbound.doors import DoorTable
+from crossdock.features.inbound.intake import Intake
+from crossdock.features.inbound.receipts import ReceiptService
+from crossdock.features.inbound.receive import Receiver
+from crossdock.features.inbound.refusals import RefusalLog
+from crossdock.features.inbound.secret_box import SecretBox
+from crossdock.features.inbound.service import EndpointService
+from crossdock.features.inbound.sweep import InboundSweep
+from crossdock.features.inbound.tasks import InboundTasks, Interest
+from crossdock.features.inbound.worker_repository import WorkerRepository
+from crossdock.jobs.tasks import TaskRegistry
+from crossdock.kit.clock import Clock
+from crossdock.kit.crypto import KeyRing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """The services of this feature that an API needs; `start` and `stop` what of them works by itself."""
+
+    endpoints: EndpointService
+    receipts: ReceiptService
+    intake: Intake
+    refusals: RefusalLog
+    receiver: Receiver
+
+    def provided(self) -> dict[type, object]:
+        """The services that endpoints ask for, by type."""
+        return {EndpointService: self.endpoints, ReceiptService: self.receipts}
+
+    def routes(self) -> list[Route]:
+        """The routes to hang before the API's own."""
+        return [self.receiver.route()]
+
+    def start(self) -> None:
+        """Begin to store webhooks and to write the audit of those refused."""
+        self.intake.start()
+        self.refusals.start()
+
+    async def stop(self) -> None:
+        """Stop storing, and write what is left of the audit."""
+        await self.intake.stop()
+        await self.refusals.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundWork:
+    """What a worker does of this feature: its tasks, and `sweep.run` once a minute."""
+
+    repository: WorkerRepository
+    tasks: InboundTasks
+    sweep: InboundSweep
+
+    def register(self, registry: TaskRegistry) -> None:
+        """Make the tasks known."""
+        self.tasks.register(registry)
+
+    def start(self) -> None:
+        """Begin, before the runner of the tasks does."""
+        self.repository.start()
+
+    async def stop(self) -> None:
+        """Stop, after the runner of the tasks did."""
+        await self.repository.stop()
+
+
+def build_inbound(
+    *, database: Database, key_ring: KeyRing, changes: ChangeFeed, clock: Clock, base_url: str | None
+) -> Inbound:
+    """What an API needs, listening to `changes`; `base_url` is where the world reaches this hub."""
+    secret_box = SecretBox(key_ring=key_ring)
+    doors = DoorTable(database=database, secret_box=secret_box)
+    changes.on_change(doors.on_change)
+    intake = Intake(database=database, clock=clock)
+    refusals = RefusalLog(database=database)
+    return Inbound(
+        endpoints=EndpointService(
+            database=database, secret_box=secret_box, changes=changes, clock=clock, base_url=base_url
+        ),
+        receipts=ReceiptService(),
+        intake=intake,
+        refusals=refusals,
+        receiver=Receiver(doors=doors, intake=intake, refusals=refusals, clock=clock, base_url=base_url),
+    )
+
+
+def build_inbound_work(
+    *, database: Database, writer: EventWriter, interest: Interest, clock: Clock, max_payload_bytes: int
+) -> InboundWork:
+    """What a worker does; `interest` (the routes of deliveries) says whether `webhook.received` is worth an event."""
+    repository = WorkerRepository(database=database)
+    return InboundWork(
+        repository=repository,
+        tasks=InboundTasks(receipts=repository, events=writer, interest=interest, max_payload_bytes=max_payload_bytes),
+        sweep=InboundSweep(receipts=repository, clock=clock),
+    )
