@@ -1,0 +1,1 @@
+"""Measurements of Crossdock on this machine: `python -m bench NAME --json`."""
