@@ -56,7 +56,11 @@ def main() -> int:
     """The exit code: 1 when something is unused."""
     found = [
         *unused(["src"]),
-        *(item for item in unused(["src", "tests", "bench"]) if not item.filename.is_relative_to(Path("src").resolve())),
+        *(
+            item
+            for item in unused(["src", "tests", "bench"])
+            if not item.filename.is_relative_to(Path("src").resolve())
+        ),
     ]
     for item in found:
         print(item.get_report())  # noqa: T201 - this is a command
