@@ -127,7 +127,7 @@ def restore(dsn: str, source: Path, *, replace: bool = False, roles: Sequence[st
             f"The database has {count} tables, indexes or sequences. Restore into an empty one, "
             "or say that everything in it may be replaced."
         )
-    prologue = "BEGIN;\nSET lock_timeout = '10s';\n"
+    prologue = "BEGIN;\nSET client_min_messages = warning;\nSET lock_timeout = '10s';\n"
     prologue += _EMPTY_DATABASE if replace else ""
     prologue += "".join(_ENSURE_ROLE.format(role=role) for role in roles)
     script = [str(binary("pg_restore")), "--no-owner", "--file=-", str(source)]
@@ -196,10 +196,11 @@ def _feed(script: list[str], target: ClientCommand, prologue: bytes) -> None:
         finally:
             with suppress(BrokenPipeError):
                 sink.close()
+        # A script cut short makes the target fail too; its cause is what to tell. Below 0 we ended it ourselves.
+        if reader.wait() > 0:
+            raise RestoreError(_failure(script[0], reader.returncode, _text(script_errors)))
         if writer.wait() != 0:
             raise RestoreError(_failure(target.arguments[0], writer.returncode, _text(target_errors)))
-        if reader.wait() != 0:
-            raise RestoreError(_failure(script[0], reader.returncode, _text(script_errors)))
 
 
 def _copy_script(script: IO[bytes], target: IO[bytes]) -> None:

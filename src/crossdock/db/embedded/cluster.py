@@ -73,7 +73,7 @@ def read_password(path: Path) -> str:
 def version(layout: Layout) -> str | None:
     """The major version that made the cluster; None when that cannot be read."""
     try:
-        return (layout.cluster / "PG_VERSION").read_text(encoding="ascii").strip()
+        return (layout.cluster / "PG_VERSION").read_text(encoding="utf-8").strip()
     except OSError:
         return None
 
