@@ -34,7 +34,7 @@ setup: $(VENV)/develops ## Make .venv with all that developing needs; `run` and 
 
 .PHONY: check
 check: setup ## Lint, types, import contracts, dead code, dependencies, generated files
-	@$(MAKE) -j 2 -O lint types structure
+	@$(MAKE) -j 2 -k -O lint types structure
 
 .PHONY: format
 format: setup ## Bring the code into the one format and mend what the linter can
