@@ -145,21 +145,27 @@ class Hub:
 
     async def refused_for(self, reason: str) -> dict[str, Any]:
         """The one line of the audit, which must give this reason."""
-        lines = await eventually(self.refusal_lines)
+        lines: list[dict[str, Any]] = await eventually(self.refusal_lines)
         assert [line["reason"] for line in lines] == [reason]
         return lines[0]
 
-    @asynccontextmanager
-    async def worker(self, events: Publisher | None = None) -> AsyncIterator[JobRunner]:
-        """A worker that publishes to `events`, and tries again at once."""
-        registry = TaskRegistry()
-        InboundTasks(
+    async def is_state(self, state: str) -> bool:
+        return bool((await self.only_receipt())["state"] == state)
+
+    def tasks(self, events: Publisher | None = None) -> InboundTasks:
+        """Tasks that publish to `events`, and are tried again at once."""
+        return InboundTasks(
             receipts=self.work.repository,
             events=events or self.writer,
             interest=self.interest,
             max_payload_bytes=MAX_BODY_BYTES,
             retry=AT_ONCE,
-        ).register(registry)
+        )
+
+    @asynccontextmanager
+    async def worker(self, events: Publisher | None = None) -> AsyncIterator[JobRunner]:
+        registry = TaskRegistry()
+        self.tasks(events).register(registry)
         runner = JobRunner(database=self.database, registry=registry, takeover_after_s=2)
         runner.start()
         try:
@@ -173,7 +179,7 @@ class Hub:
             await eventually(self._is_idle)
 
     async def _is_idle(self) -> bool:
-        return not await self.database.pool(Role.WORKER).fetchval("SELECT EXISTS (SELECT FROM pgqueuer)")
+        return not bool(await self.database.pool(Role.WORKER).fetchval("SELECT EXISTS (SELECT FROM pgqueuer)"))
 
 
 async def add_tenant(database: Database, slug: str) -> UUID:
