@@ -117,7 +117,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     changes = ChangeFeed(dsn=database.dsn)
     policy = AddressPolicy(allow_loopback=settings.allow_loopback, allowed=settings.allowed_networks)
     transport = AiohttpTransport(policy=policy, clock=clock)
-    routes = RouteTable(database=database, clock=clock)
+    routes = RouteTable(database=database, changes=changes, clock=clock)
     catalogue = Catalogue(database=database, changes=changes, require_known=settings.require_event_types)
     loader = DestinationLoader(database=database, key_ring=key_ring)
     sender = Sender(authenticator=Authenticator(transport=transport, clock=clock), clock=clock)

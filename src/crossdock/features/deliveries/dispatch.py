@@ -34,6 +34,7 @@ _MOST_IN_FLIGHT = 2_000
 _MOST_READ_AT_ONCE = 100
 _IDLE_BEFORE_RELEASE_S = 3.0
 _RECORD_RETRY_PAUSE_S = 0.25
+_BROKEN_HOLD = timedelta(minutes=1)
 _READ_RETRY_PAUSE_S = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +70,7 @@ class Dispatcher:
         self._reader: asyncio.Task[None] | None = None
         self._may_send: Callable[[], bool] = lambda: True
         self._stopping = False
+        self._reloading = asyncio.Lock()
 
     def start(self, may_send: Callable[[], bool]) -> None:
         """Start reading and sending; `may_send` says whether the lease is certainly still ours."""
@@ -110,16 +112,19 @@ class Dispatcher:
                 held["wait"] += 1
         return held
 
-    async def adopt(self, claims: list[Claim]) -> None:
-        """Send for these lanes from now on."""
+    async def adopt(self, claims: list[Claim]) -> list[Handback]:
+        """Send for these lanes from now on; those whose settings cannot be read are to be given back."""
         if not claims:
-            return
+            return []
+        unreadable: list[Handback] = []
+        later = self._clock.now() + _BROKEN_HOLD
         destinations = await self._loader.load(
             [claim.tenant_id for claim in claims], [claim.subscription_id for claim in claims]
         )
         for claim in claims:
             destination = destinations.get(claim.subscription_id)
             if destination is None:
+                unreadable.append(Handback(claim.tenant_id, claim.subscription_id, claim.epoch, later, claim.breaker))
                 continue
             lane = Lane(
                 destination=destination,
@@ -131,6 +136,7 @@ class Dispatcher:
             self._lanes[claim.subscription_id] = lane
             self._pump(lane)
         metrics.LANES_OWNED.set(len(self._lanes))
+        return unreadable
 
     def drop(self, subscription_ids: Iterable[UUID]) -> None:
         """These lanes have another owner, or none; what is under way will not be recorded."""
@@ -157,8 +163,15 @@ class Dispatcher:
             lane.drop_queue()
             lane.leaving = True
 
-    async def reload(self, subscription_ids: list[UUID] | None) -> None:
-        """Read the settings of these owned lanes again; of all for None."""
+    async def reload(self, subscription_ids: list[UUID] | None, suspended: object) -> None:
+        """Read the settings of these owned lanes again (None: of all), and end that suspension.
+
+        One at a time, so that what was read first cannot replace what was read later.
+        """
+        async with self._reloading:
+            await self._reload(subscription_ids, suspended)
+
+    async def _reload(self, subscription_ids: list[UUID] | None, suspended: object) -> None:
         lanes = [
             lane
             for lane in self._lanes.values()
@@ -181,20 +194,22 @@ class Dispatcher:
             if destination.rate_limit_per_s != lane.destination.rate_limit_per_s:
                 lane.bucket = self._bucket(destination)
             lane.destination = destination
-            lane.stale = False
+            lane.stale.discard(suspended)
             self._pump(lane)
 
-    def suspend(self, subscription_ids: list[UUID] | None) -> None:
-        """Start nothing more for these lanes (None: for any) until `reload` has read their settings."""
+    def suspend(self, subscription_ids: list[UUID] | None) -> object:
+        """Start nothing more for these lanes (None: for any) until `reload` is called with the answer."""
+        suspension = object()
         for lane in self._lanes.values():
             if subscription_ids is None or lane.subscription_id in subscription_ids:
-                lane.stale = True
+                lane.stale.add(suspension)
+        return suspension
 
     def wake(self, subscription_ids: list[UUID] | None) -> None:
         """Something was committed elsewhere for these lanes (None: for any); read it."""
         for lane in self._lanes.values():
             if subscription_ids is None or lane.subscription_id in subscription_ids:
-                lane.more = True
+                lane.look_again()
                 self._pump(lane)
 
     # LaneHandover
@@ -265,6 +280,9 @@ class Dispatcher:
             self._pump(lane)
             if not await self._record(lane, result):
                 self.drop([lane.subscription_id])
+        except Exception:  # noqa: BLE001 - it stays pending; what must not happen is sending it again at once
+            _log.exception("delivery_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))
+            lane.hold_until = self._clock.now() + _BROKEN_HOLD
         finally:
             self._in_flight -= 1
             if result is not None:
@@ -321,6 +339,11 @@ class Dispatcher:
                 if self._stopping:
                     return False
                 await asyncio.sleep(_RECORD_RETRY_PAUSE_S)
+            except Exception:
+                # What came back cannot be stored; that the attempt was made still must be.
+                _log.exception("result_not_storable", delivery_id=format_id(IdKind.DELIVERY, result.delivery_id))
+                if not result.strip():
+                    raise
         return False
 
     # Reading

@@ -55,10 +55,12 @@ class Lane:
     next_due: datetime | None = None
     reading: bool = False
     leaving: bool = False
-    stale: bool = False
+    stale: set[object] = field(default_factory=set)
     lost: bool = False
     idle_since: float | None = None
     _settled_while_reading: set[UUID] = field(default_factory=set)
+    _offered_while_reading: list[Pending] = field(default_factory=list)
+    _starved: bool = False
 
     @property
     def subscription_id(self) -> UUID:
@@ -78,7 +80,7 @@ class Lane:
     @property
     def active(self) -> bool:
         """Whether the lane's deliveries may be sent at all."""
-        held = self.leaving or self.stale or self.lost
+        held = self.leaving or self.lost or bool(self.stale)
         return self.destination.status is SubscriptionStatus.ACTIVE and not held
 
     def hungry(self, now: datetime) -> bool:
@@ -87,18 +89,20 @@ class Lane:
             return False
         if self.next_due is not None and self.next_due <= now:
             self.more = True
-        return self.more and len(self.queue) <= self.window // 2
+        return self.more and not self._starved and len(self.queue) <= self.window // 2
 
-    def offer(self, pending: Pending, size: int) -> bool:
-        """Take a delivery that was just committed; False leaves it to the database.
+    def offer(self, pending: Pending, size: int) -> None:
+        """Take a delivery that was just committed, or leave it to the database.
 
         Behind deliveries that are still in the database only, it would overtake them: those first.
         """
-        if self.more or self.reading or len(self.queue) >= self.window or size > _MOST_HANDED_OVER_BYTES:
+        waiting = self._offered_while_reading if self.reading else self.queue
+        if self.more or len(waiting) >= self.window or size > _MOST_HANDED_OVER_BYTES:
             self.more = True
-            return False
-        self._append(pending)
-        return True
+        elif self.reading:
+            self._offered_while_reading.append(pending)
+        else:
+            self._append(pending)
 
     def start_reading(self) -> None:
         """The database is being asked; what settles from now on may still be in its answer as due."""
@@ -108,19 +112,26 @@ class Lane:
 
     def fill(self, rows: list[Pending], *, more: bool, next_due: datetime | None) -> None:
         """Take the database's answer: what is due, whether there is more, and when the next one is due."""
-        self.reading = False
-        self.more = self.more or more
-        self._expect(next_due)
+        before = len(self.queue)
         for pending in rows:
-            if pending.id not in self.known and pending.id not in self._settled_while_reading:
-                self._append(pending)
-        self._settled_while_reading.clear()
+            self._append_new(pending)
+        if not (more or self.more):
+            for pending in self._offered_while_reading:
+                self._append_new(pending)
+        self.more = self.more or more
+        # All that came is in memory already: asking again helps only once some of it has settled.
+        self._starved = self.more and len(self.queue) == before and self.unsettled > 0
+        self._expect(next_due)
+        self._end_reading()
 
     def reading_failed(self) -> None:
         """The database did not answer."""
-        self.reading = False
         self.more = True
-        self._settled_while_reading.clear()
+        self._end_reading()
+
+    def look_again(self) -> None:
+        """Ask the database, in case something was committed that nobody told us of."""
+        self.more = True
 
     def wait_s(self, now: datetime, monotonic: float) -> float | None:
         """Seconds until the next delivery may start: 0 is now, None means something must happen first."""
@@ -163,6 +174,7 @@ class Lane:
         """A delivery's end is recorded: over, due later (`due_at`), or first in line `again` (ordered lanes)."""
         if pending.in_order:
             self.in_flight -= 1
+        self._starved = False
         if again is not None:
             self.queue.appendleft(again)
             return
@@ -177,6 +189,15 @@ class Lane:
             self.known.discard(pending.id)
         self.queue.clear()
         self.more = True
+
+    def _end_reading(self) -> None:
+        self.reading = False
+        self._settled_while_reading.clear()
+        self._offered_while_reading.clear()
+
+    def _append_new(self, pending: Pending) -> None:
+        if pending.id not in self.known and pending.id not in self._settled_while_reading:
+            self._append(pending)
 
     def _expect(self, due_at: datetime | None) -> None:
         if due_at is not None:

@@ -15,7 +15,7 @@ import structlog
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import CONNECTION_LOST
 from crossdock.features.deliveries.dispatch import Dispatcher
-from crossdock.features.deliveries.lane_repository import Fleet, LaneRepository
+from crossdock.features.deliveries.lane_repository import Claim, Fleet, LaneRepository
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid
 
@@ -26,6 +26,7 @@ _COURTESY_S = 1.0
 _RELEASED_LATELY_S = 60.0
 _WAKE_FORGOTTEN_EVERY_S = 2.0
 _WAKE_ALL_EVERY_S = 300.0
+_LOOK_AGAIN_EVERY_S = 5.0
 # Sending stops this much before the lease ends, so that another's first attempt cannot meet our last.
 _LEASE_MARGIN = 0.75
 
@@ -49,6 +50,7 @@ class LeaseLoop:
         self._reloads: set[asyncio.Task[None]] = set()
         self._next_forgotten = 0.0
         self._next_wake_all = 0.0
+        self._next_look = 0.0
         changes.on_change(self._changed)
         changes.on_lanes(self._lanes_due)
 
@@ -96,6 +98,10 @@ class LeaseLoop:
         if now >= self._next_forgotten:
             self._next_forgotten = now + _WAKE_FORGOTTEN_EVERY_S
             await self._repository.wake_forgotten(released_within_s=_RELEASED_LATELY_S)
+        if now >= self._next_look:
+            # A publisher that thought it owned a lane may have told nobody of what it committed.
+            self._next_look = now + _LOOK_AGAIN_EVERY_S
+            self._dispatcher.wake(None)
         if now >= self._next_wake_all:
             self._next_wake_all = now + _WAKE_ALL_EVERY_S
             await self._repository.wake_forgotten(released_within_s=None)
@@ -114,7 +120,7 @@ class LeaseLoop:
         self._renewed_at = now
         await self._reconcile()
         orphaned = await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE)
-        await self._dispatcher.adopt(orphaned)
+        await self._adopt(orphaned)
         surplus = len(self._dispatcher.lanes) - self._fair_share() - 1
         if surplus > 0:
             self._dispatcher.shed(surplus)
@@ -143,9 +149,12 @@ class LeaseLoop:
             most=_MOST_CLAIMED_AT_ONCE,
             woken_before_s=0 if free > 0 or self._fleet.workers == 1 else _COURTESY_S,
         )
-        await self._dispatcher.adopt(claims)
+        await self._adopt(claims)
         if len(claims) == _MOST_CLAIMED_AT_ONCE:
             self._stirred.set()
+
+    async def _adopt(self, claims: list[Claim]) -> None:
+        await self._repository.release(self.worker_id, await self._dispatcher.adopt(claims))
 
     def _fair_share(self) -> int:
         """Lanes owned in all, divided by the workers, rounded up, with room to grow by one."""
@@ -160,16 +169,16 @@ class LeaseLoop:
             self._reload([UUID(change.entity_id)])
 
     def _reload(self, subscription_ids: list[UUID] | None) -> None:
-        self._dispatcher.suspend(subscription_ids)
-        task = asyncio.get_running_loop().create_task(self._reload_until_done(subscription_ids))
+        suspended = self._dispatcher.suspend(subscription_ids)
+        task = asyncio.get_running_loop().create_task(self._reload_until_done(subscription_ids, suspended))
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
         self._stirred.set()
 
-    async def _reload_until_done(self, subscription_ids: list[UUID] | None) -> None:
+    async def _reload_until_done(self, subscription_ids: list[UUID] | None, suspended: object) -> None:
         while True:
             try:
-                await self._dispatcher.reload(subscription_ids)
+                await self._dispatcher.reload(subscription_ids, suspended)
             except CONNECTION_LOST:
                 await asyncio.sleep(_TICK_S)
             else:

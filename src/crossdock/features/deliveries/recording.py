@@ -7,7 +7,7 @@ writes, and writes nothing for a lane that has changed hands: its new owner send
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -53,6 +53,16 @@ class Result:
     counts_as: bool | None = None
     announcements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     correlation_id: str = ""
+    stripped: bool = False
+
+    def strip(self) -> bool:
+        """Leave out everything that came from the destination; False when that was done already."""
+        if self.attempt is None or self.stripped:
+            return False
+        self.stripped = True
+        self.error = "What the destination answered could not be stored."
+        self.attempt.outcome = replace(self.attempt.outcome, headers=None, body=None, error=self.error)
+        return True
 
 
 class Recorder:
@@ -63,7 +73,12 @@ class Recorder:
         self._disable_after_failed = disable_after_failed
         self._worker_id = UUID(int=0)
         self._group: GroupCommit[Result, bool] = GroupCommit(
-            self._commit, size_of=_size, max_batch=500, max_waiting_bytes=256 * 1024 * 1024
+            self._commit,
+            size_of=_size,
+            max_batch=500,
+            max_waiting_bytes=256 * 1024 * 1024,
+            # Two would share the locks on their lanes' rows, and wait for each other to move a hold.
+            committers=1,
         )
 
     def start(self, worker_id: UUID) -> None:
@@ -162,18 +177,20 @@ class Recorder:
         for result in results:
             if result.counts_as is not None or result.disables is not None:
                 by_lane[result.lane.subscription_id].append(result)
-        for subscription_id, ended in by_lane.items():
-            tenant_id = ended[0].lane.destination.tenant_id
-            row = await connection.fetchrow(_FAILED_IN_ROW, tenant_id, subscription_id)
-            if row is None:
-                continue
+        if not by_lane:
+            return
+        rows = await connection.fetch(
+            _FAILED_IN_ROW, [ended[0].lane.destination.tenant_id for ended in by_lane.values()], list(by_lane)
+        )
+        for row in rows:
+            ended = by_lane[row["id"]]
             count = before = row["failed_in_row"]
             for result in ended:
                 if result.counts_as is not None:
                     count = 0 if result.counts_as else count + 1
             if count != before:
-                await connection.execute(_SET_FAILED_IN_ROW, tenant_id, subscription_id, count)
-            reason = next((r.disables for r in ended if r.disables), None)
+                await connection.execute(_SET_FAILED_IN_ROW, row["tenant_id"], row["id"], count)
+            reason = next((result.disables for result in ended if result.disables), None)
             if reason is None and count >= self._disable_after_failed:
                 reason = f"{count} deliveries in a row used up their retries."
             if reason is not None and row["status"] != "disabled":
@@ -238,6 +255,7 @@ UPDATE deliveries d
  WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status = 'pending'
 """
 
+# Written again when the answer to a commit was lost: the first one stands.
 _INSERT_ATTEMPTS = """
 INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers, request_body,
                       status_code, error, response_headers, response_body, response_truncated, remote_address,
@@ -246,10 +264,12 @@ SELECT t, d, n, s, m, l, h::jsonb, b, c, e, x::jsonb, y, z, r, $15
   FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::float8[], $6::text[], $7::text[], $8::bytea[],
               $9::int[], $10::text[], $11::text[], $12::bytea[], $13::bool[], $14::text[])
        AS u (t, d, n, s, m, l, h, b, c, e, x, y, z, r)
+ON CONFLICT (tenant_id, delivery_id, number) DO NOTHING
 """
 
 _FAILED_IN_ROW = """
-SELECT failed_in_row, status FROM subscriptions WHERE tenant_id = $1 AND id = $2
+SELECT s.tenant_id, s.id, s.failed_in_row, s.status
+  FROM unnest($1::uuid[], $2::uuid[]) AS u (t, i) JOIN subscriptions s ON s.tenant_id = u.t AND s.id = u.i
 """
 
 _SET_FAILED_IN_ROW = """

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from crossdock.db.changes import LANES_CHANNEL
+from crossdock.db.changes import LANES_CHANNEL, Change, ChangeFeed
 from crossdock.db.engine import Connection, Database, Role
 from crossdock.features.deliveries.models import SubscriptionStatus
 from crossdock.features.deliveries.policies import RetryPolicy
@@ -72,12 +72,14 @@ class LaneHandover(Protocol):
 class RouteTable:
     """Routes of all tenants seen so far; implements the events feature's `Router`."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, changes: ChangeFeed, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._tenants: dict[UUID, TenantRouting] = {}
+        self._outdated: set[UUID] = set()
         self._loading = asyncio.Lock()
         self._handover: LaneHandover | None = None
+        changes.on_change(self._changed)
 
     def hand_over_to(self, handover: LaneHandover) -> None:
         """Give committed deliveries of lanes owned in this process to `handover`."""
@@ -92,17 +94,19 @@ class RouteTable:
                     self._tenants[tenant_id] = await self._load(tenant_id)
 
     async def wants(self, tenant_id: UUID, event_type: str) -> bool:
-        """Whether any subscription of the tenant asks for this type; never older than a few seconds."""
-        if tenant_id not in self._tenants:
-            await self.refresh({tenant_id: 0})
+        """Whether any subscription of the tenant asks for this type, as far as notices have told."""
+        if tenant_id not in self._tenants or tenant_id in self._outdated:
+            self._outdated.discard(tenant_id)
+            async with self._loading:
+                self._tenants[tenant_id] = await self._load(tenant_id)
         return bool(self._tenants[tenant_id].index.match(event_type))
 
-    def forget(self, tenant_id: UUID | None) -> None:
-        """Load this tenant's routes again when they are next needed; all tenants' for None."""
-        if tenant_id is None:
-            self._tenants.clear()
-        else:
-            self._tenants.pop(tenant_id, None)
+    def _changed(self, change: Change | None) -> None:
+        # Nothing is removed: a plan that is being made still needs what it was refreshed to.
+        if change is None:
+            self._outdated.update(self._tenants)
+        elif change.kind == "subscription":
+            self._outdated.add(UUID(change.tenant_id))
 
     def new_plan(self) -> DeliveryPlan:
         """An empty plan, to be filled by the routes known now."""

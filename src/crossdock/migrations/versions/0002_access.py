@@ -103,7 +103,7 @@ BEGIN
 END $$""",
     """
 CREATE FUNCTION crossdock_drop_partitions(parent text, before_day date) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
   child text; dropped int := 0; home text := '{schema}';
 BEGIN
