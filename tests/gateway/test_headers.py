@@ -14,6 +14,14 @@ from crossdock.gateway.headers import (
 )
 from crossdock.kit.errors import InvalidInputError
 
+# fmt: off
+SYSTEM_HEADERS = [
+    "Host", "host", "CONTENT-LENGTH", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection",
+    "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect", "Date", "User-Agent", "Accept-Encoding", "Via",
+    "Forwarded", "X-Forwarded-For", "X-Real-IP", "Proxy-Authorization", "Proxy-Connection", "HTTP2-Settings",
+    "webhook-id", "Webhook-Signature", "WEBHOOK-anything", "crossdock-attempt", "X-Crossdock-Tenant",
+]
+# fmt: on
 NOW = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
 
 
@@ -29,17 +37,7 @@ def test_ordinary_headers_are_kept_in_order() -> None:
     assert validate_custom_headers({}) == ()
 
 
-# fmt: off
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Host", "host", "CONTENT-LENGTH", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection",
-        "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect", "Date", "User-Agent", "Accept-Encoding", "Via",
-        "Forwarded", "X-Forwarded-For", "X-Real-IP", "Proxy-Authorization", "Proxy-Connection", "HTTP2-Settings",
-        "webhook-id", "Webhook-Signature", "WEBHOOK-anything", "crossdock-attempt", "X-Crossdock-Tenant",
-    ],
-)
-# fmt: on
+@pytest.mark.parametrize("name", SYSTEM_HEADERS)
 def test_system_and_signature_headers_cannot_be_set(name: str) -> None:
     assert _faults({name: "x"}) == [f"/headers/{name}"]
 
