@@ -7,6 +7,7 @@ Reads one JSON command a line from standard input and answers each with one line
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,11 @@ class Actor:
         """Give a command and wait for its answer."""
         self.tell(action, **arguments)
         return self.answer()
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does to it alone; returns when it has ended."""
+        self._child.send_signal(signal.SIGINT)
+        self._child.wait()
 
     def kill(self) -> None:
         """SIGKILL, and collect it."""

@@ -75,6 +75,16 @@ async def test_a_pid_that_now_belongs_to_another_program_means_nothing(made_dir:
     assert await query(embedded.start(made_dir).dsn, "SELECT 1") == 1
 
 
+async def test_an_interrupted_start_leaves_nothing_running(data_dir: Path, actors: MakeActor) -> None:
+    actor = actors(Place(data_dir=data_dir, uid=None))
+    actor.tell("start")
+    await eventually(lambda: any(data_dir.glob("postgres.init-*")))
+    actor.interrupt()
+    assert embedded.status(data_dir).pid is None
+    with embedded.running(data_dir) as server:
+        assert await query(server.dsn, "SELECT 1") == 1
+
+
 async def test_stopping_a_killed_server_is_quiet(made_dir: Path) -> None:
     server = embedded.start(made_dir)
     await _kill(server.pid)

@@ -174,7 +174,10 @@ def shut_down(layout: Layout, timeout_s: float) -> None:
             return
     _kill_orphans(layout.cluster)
     if not wait_for(lambda: _is_gone(layout), _KILLED_GONE_WITHIN_S):
-        raise EmbeddedStopError(f"The database in {layout.cluster} does not end, even when killed. See {layout.log}.")
+        raise EmbeddedStopError(
+            f"The database in {layout.cluster} does not end, or is run by processes that cannot be seen from here, "
+            f"perhaps of another container: they hold {layout.running_lock}. See {layout.log}."
+        )
 
 
 def trim_log(log: Path) -> None:
