@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crossdock.api.hot_paths import HOT_PATHS
 from crossdock.api.openapi import describe
 from crossdock.features.audit import endpoints as audit
 from crossdock.features.deliveries import endpoints as deliveries
@@ -62,6 +63,21 @@ def create_app(
     that are tried first and skip FastAPI; `hot_paths` describes them (OpenAPI path items). `body_limits`
     are bytes by path, or by path prefix ending in `/`; 1 MiB elsewhere.
     """
+    api = _api(provided, routers=routers, hot_paths=hot_paths or {})
+    app: ASGIApp = ErrorsMiddleware(Door(api, hot_routes=hot_routes))
+    app = BodyLimitMiddleware(app, default=_DEFAULT_BODY_BYTES, limits=body_limits or {})
+    app = SourceAddressMiddleware(app, trusted_proxies=trusted_proxies)
+    return CorrelationMiddleware(TimingMiddleware(app))
+
+
+def api_description() -> dict[str, Any]:
+    """The OpenAPI document of the whole API."""
+    return _api({}, routers=ROUTERS, hot_paths=HOT_PATHS).openapi()
+
+
+def _api(
+    provided: Mapping[type, object], *, routers: Sequence[APIRouter], hot_paths: Mapping[str, Mapping[str, Any]]
+) -> FastAPI:
     api = FastAPI(
         title="Crossdock",
         version=version("crossdock"),
@@ -69,6 +85,7 @@ def create_app(
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         exception_handlers=dict.fromkeys(
             (CrossdockError, HTTPException, RequestValidationError, Exception), _answer_error
         ),
@@ -76,11 +93,8 @@ def create_app(
     api.state.provided = dict(provided)
     for router in routers:
         api.include_router(router)
-    describe(api, more_paths=hot_paths or {})
-    app: ASGIApp = ErrorsMiddleware(Door(api, hot_routes=hot_routes))
-    app = BodyLimitMiddleware(app, default=_DEFAULT_BODY_BYTES, limits=body_limits or {})
-    app = SourceAddressMiddleware(app, trusted_proxies=trusted_proxies)
-    return CorrelationMiddleware(TimingMiddleware(app))
+    describe(api, more_paths=hot_paths)
+    return api
 
 
 class Door:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from crossdock.api.app import create_app
 from crossdock.api.health import health_routes
+from crossdock.api.hot_paths import HOT_PATHS
 from crossdock.api.start_page import start_page_route
 from crossdock.bootstrap import Services
 from crossdock.features.events.receive import PUBLISH_PATH, publish_route
@@ -38,6 +39,7 @@ def hub_app(services: Services) -> ASGIApp:
             *health_routes(services.database),
             start_page_route(),
         ],
+        hot_paths=HOT_PATHS,
         body_limits={
             PUBLISH_PATH: max(settings.max_batch_bytes, settings.max_payload_bytes + _ENVELOPE_BYTES),
             "/webhooks/": settings.max_payload_bytes,
