@@ -198,7 +198,8 @@ async def open_hub(database: Database, *, base_url: str | None = None, tenant: s
     key_ring = KeyRing([new_key()])
     changes = ChangeFeed(dsn=database.dsn)
     inbound = build_inbound(database=database, key_ring=key_ring, changes=changes, clock=clock, base_url=base_url)
-    writer = EventWriter(database=database, router=RouteTable(database=database, clock=clock), clock=clock)
+    routes = RouteTable(database=database, changes=changes, clock=clock)
+    writer = EventWriter(database=database, router=routes, clock=clock)
     interest = Curiosity()
     work = build_inbound_work(
         database=database, writer=writer, interest=interest, clock=clock, max_payload_bytes=MAX_BODY_BYTES

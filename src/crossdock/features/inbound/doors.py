@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +18,7 @@ from crossdock.features.identity.models import TenantStatus
 from crossdock.features.inbound.models import Endpoint, EndpointSecret, EndpointStatus
 from crossdock.features.inbound.repository import EndpointRepository
 from crossdock.features.inbound.secret_box import SecretBox
+from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
 from crossdock.mapping.expressions import Expression, compile_expression
 
@@ -64,8 +64,9 @@ class TenantDoors:
 class DoorTable:
     """Finds the door that a webhook calls; knows a tenant's doors after the first call."""
 
-    def __init__(self, *, database: Database, secret_box: SecretBox) -> None:
+    def __init__(self, *, database: Database, secret_box: SecretBox, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
         self._secret_box = secret_box
         self._known: dict[str, TenantDoors] = {}
         self._loading: dict[str, asyncio.Task[TenantDoors]] = {}
@@ -79,7 +80,7 @@ class DoorTable:
         if not _SLUG.fullmatch(slug):
             return None, None
         tenant = self._known.get(slug)
-        if tenant is None or tenant.expires_s < time.monotonic():
+        if tenant is None or tenant.expires_s < self._clock.monotonic():
             tenant = await self._loaded(slug)
         return tenant.tenant_id, tenant.by_path.get(path)
 
@@ -125,10 +126,10 @@ class DoorTable:
                 )
             ).one()
         if tenant_id is None or status != TenantStatus.ACTIVE:
-            return TenantDoors(tenant_id, {}, time.monotonic() + _UNKNOWN_LIFE_S)
+            return TenantDoors(tenant_id, {}, self._clock.monotonic() + _UNKNOWN_LIFE_S)
         async with self._database.tenant(tenant_id) as session:
             doors = await self._doors(session)
-        return TenantDoors(tenant_id, doors, time.monotonic() + _KNOWN_LIFE_S)
+        return TenantDoors(tenant_id, doors, self._clock.monotonic() + _KNOWN_LIFE_S)
 
     async def _doors(self, session: AsyncSession) -> dict[str, Door]:
         repository = EndpointRepository(session)

@@ -1,7 +1,6 @@
 """The audit of refused webhooks: written aside, and bounded, so that a flood cannot use it as a weapon."""
 
 import asyncio
-import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import structlog
 from crossdock.db.audit import Actor, record
 from crossdock.db.engine import Database
 from crossdock.features.inbound.repository import ENDPOINT_KIND, REFUSED
+from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
 
 _MINUTE_S = 60.0
@@ -50,8 +50,9 @@ class _Window:
 class RefusalLog:
     """Writes a line for each refusal, up to ten a minute for an endpoint; a line counts those left out before it."""
 
-    def __init__(self, *, database: Database, lines_a_minute: int = _LINES_A_MINUTE) -> None:
+    def __init__(self, *, database: Database, clock: Clock, lines_a_minute: int = _LINES_A_MINUTE) -> None:
         self._database = database
+        self._clock = clock
         self._lines_a_minute = lines_a_minute
         self._windows: dict[tuple[UUID, str | None], _Window] = {}
         self._lines: list[tuple[Refusal, int]] = []
@@ -73,7 +74,7 @@ class RefusalLog:
     def note(self, refusal: Refusal, *, known_endpoint: bool) -> None:
         """Remember a refusal; costs no input or output. Unknown paths share one allowance in each tenant."""
         key = (refusal.tenant_id, refusal.entity_id if known_endpoint else None)
-        now_s = time.monotonic()
+        now_s = self._clock.monotonic()
         window = self._windows.get(key)
         if window is None or now_s - window.started_s >= _MINUTE_S:
             unwritten = 0 if window is None else window.unwritten
@@ -88,10 +89,10 @@ class RefusalLog:
             window.unwritten = 0
 
     async def _run(self) -> None:
-        close_s = time.monotonic() + _CLOSE_EVERY_S
+        close_s = self._clock.monotonic() + _CLOSE_EVERY_S
         while True:
             await asyncio.sleep(_WRITE_EVERY_S)
-            now_s = time.monotonic()
+            now_s = self._clock.monotonic()
             if now_s >= close_s:
                 self._close_windows(before_s=now_s - _MINUTE_S)
                 close_s = now_s + _CLOSE_EVERY_S

@@ -77,10 +77,10 @@ def build_inbound(
 ) -> Inbound:
     """What an API needs, listening to `changes`; `base_url` is where the world reaches this hub."""
     secret_box = SecretBox(key_ring=key_ring)
-    doors = DoorTable(database=database, secret_box=secret_box)
+    doors = DoorTable(database=database, secret_box=secret_box, clock=clock)
     changes.on_change(doors.on_change)
     intake = Intake(database=database, clock=clock)
-    refusals = RefusalLog(database=database)
+    refusals = RefusalLog(database=database, clock=clock)
     return Inbound(
         endpoints=EndpointService(
             database=database, secret_box=secret_box, changes=changes, clock=clock, base_url=base_url
