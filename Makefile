@@ -41,6 +41,10 @@ format: setup ## Bring the code into the one format and mend what the linter can
 	@$(PY) -m ruff check --quiet --fix-only .
 	@$(PY) -m ruff format .
 
+.PHONY: generate
+generate: setup ## Write the files under docs/ that are made from the code
+	@$(PY) -m tests.generated_files
+
 .PHONY: test-outside
 test-outside: setup ## A part of the tests on the machine's own PostgreSQL (15 or later), where it has one
 	@$(PY) -m tests.outside_postgres $(PYTEST)
@@ -64,6 +68,7 @@ structure:
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m tests.dead_code
 	@$(PY) -m deptry --no-ansi src
+	@$(PY) -m tests.generated_files --check
 
 define FIND_PYTHON
 found=; \

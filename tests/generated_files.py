@@ -1,0 +1,100 @@
+"""The files under docs/ that are made from the code: `python -m tests.generated_files` writes them.
+
+With `--check` it writes nothing and says which of them are not current.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crossdock.api.app import api_description
+from crossdock.settings import Settings
+
+_DOCS = Path(__file__).parent.parent / "docs"
+_MADE = "<!-- Made from the code by `make generate`; do not edit. -->"
+
+
+def openapi() -> str:
+    """The API's description."""
+    return json.dumps(api_description(), indent=1, ensure_ascii=False) + "\n"
+
+
+def settings_reference() -> str:
+    """Every setting with default and meaning."""
+    rows = [
+        f"| `CROSSDOCK_{name.upper()}` | {_kind(field)} | {_default(name)} | {field['description']} |"
+        for name, field in Settings.model_json_schema()["properties"].items()
+    ]
+    return "\n".join(
+        [
+            _MADE,
+            "# Settings",
+            "",
+            "Each is an environment variable, or a line `NAME=value` of the file that `CROSSDOCK_SETTINGS_FILE` names.",
+            "The environment wins. All are read when a process starts.",
+            "",
+            "| setting | value | default | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+GENERATED: dict[Path, Callable[[], str]] = {
+    _DOCS / "openapi.json": openapi,
+    _DOCS / "reference" / "settings.md": settings_reference,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 1 when a file was asked to be current and is not."""
+    stale = [
+        path for path, make in GENERATED.items() if not path.exists() or path.read_text(encoding="utf-8") != make()
+    ]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path.relative_to(_DOCS.parent)} is not current. Run: make generate")  # noqa: T201 - a command
+        return 1 if stale else 0
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(GENERATED[path](), encoding="utf-8")
+    return 0
+
+
+def _kind(field: dict[str, Any]) -> str:
+    for choice in field.get("anyOf", ()):
+        if choice.get("type") != "null":
+            return _kind(choice)
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    kinds = {"array": "comma-separated", "string": "text", "boolean": "`true`, `false`", "integer": "whole number"}
+    kind = {"path": "folder", "password": "secret"}.get(
+        field.get("format", ""), kinds.get(field["type"], field["type"])
+    )
+    bounds = {
+        "minimum": "from {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "to {}",
+        "exclusiveMaximum": "below {}",
+    }
+    return " ".join([kind, *(text.format(_number(field[name])) for name, text in bounds.items() if name in field)])
+
+
+def _default(name: str) -> str:
+    if name == "data_dir":
+        return "`crossdock` in the user's data folder"
+    value = Settings.model_fields[name].default
+    if value is None or value == ():
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
