@@ -1,9 +1,9 @@
 """The private folder of the server's socket.
 
 A socket, not TCP on loopback: its path stays the same when the server restarts, so that running
-processes find it again; no other account can even try to connect; there are no ports to collide
-over; and a round trip is shorter. Its price is the 108 bytes that Unix gives a socket's path, so a
-deep data folder gets its socket in a fresh folder under the runtime or temporary folder instead.
+processes find it again; no other account can even try to connect; and there are no ports to collide
+over. Its price is the 108 bytes that Unix gives a socket's path, so a deep data folder gets its
+socket in a fresh folder under the runtime or temporary folder instead.
 """
 
 import os
