@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from crossdock.db import embedded, migrate
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
+from crossdock.db.keeper import EmbeddedKeeper
 from crossdock.db.partitions import Partitions
 from crossdock.db.urls import masked
 from crossdock.features.audit.service import AuditService
@@ -92,7 +93,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
     Without `background` nothing listens for changes: for commands that do one thing.
     Raises SchemaBehindError, EmbeddedError or UnavailableError when the database is not usable.
     """
-    async with database_url(settings) as dsn:
+    async with database_url(settings, kept_alive=background) as dsn:
         await _check_schema(dsn)
         database = Database(dsn)
         await database.open()
@@ -187,16 +188,23 @@ def lane_parts(services: Services) -> tuple[LaneRepository, Dispatcher, Recorder
 
 
 @asynccontextmanager
-async def database_url(settings: Settings) -> AsyncIterator[str]:
-    """The owner's address of the configured database, or of our own, which is started and migrated."""
+async def database_url(settings: Settings, *, kept_alive: bool = False) -> AsyncIterator[str]:
+    """The owner's address of the configured database, or of our own, which is started and migrated.
+
+    `kept_alive` starts our own again whenever it dies.
+    """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
     server = await asyncio.to_thread(embedded.start, settings.data_dir)
+    keeper = EmbeddedKeeper(data_dir=settings.data_dir)
     try:
         await migrate.upgrade(server.dsn)
+        if kept_alive:
+            keeper.start()
         yield server.dsn
     finally:
+        await keeper.stop()
         await asyncio.to_thread(embedded.stop, settings.data_dir)
 
 
