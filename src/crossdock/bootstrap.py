@@ -29,12 +29,15 @@ from crossdock.features.events.ingest import EventWriter
 from crossdock.features.events.publishing import Publishing
 from crossdock.features.events.service import EventService
 from crossdock.features.identity.wiring import Identity, build_identity
+from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.breaker import BreakerPolicy
 from crossdock.gateway.destination_auth import Authenticator
 from crossdock.gateway.transport import Transport
 from crossdock.http.access import OperatorKey
+from crossdock.jobs.runner import JobRunner
+from crossdock.jobs.tasks import TaskRegistry
 from crossdock.kit.clock import Clock, SystemClock
 from crossdock.kit.crypto import KeyRing, new_key
 from crossdock.kit.errors import UnavailableError
@@ -70,6 +73,7 @@ class Services:
     sender: Sender
     trial: Trial
     subscriptions: SubscriptionService
+    inbound: Inbound
 
     def provided(self) -> dict[type, object]:
         """The services that endpoints ask for, by type."""
@@ -83,6 +87,7 @@ class Services:
             SubscriptionService: self.subscriptions,
             DeliveryHistory: DeliveryHistory(clock=self.clock),
             Trial: self.trial,
+            **self.inbound.provided(),
         }
 
 
@@ -104,8 +109,10 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
                 services.identity.start()
             await services.partitions.make_ahead()
             services.writer.start()
+            services.inbound.start()
             yield services
         finally:
+            await services.inbound.stop()
             await services.writer.stop()
             await services.identity.stop()
             await services.changes.stop()
@@ -156,6 +163,9 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             limits=limits,
             clock=clock,
         ),
+        inbound=build_inbound(
+            database=database, key_ring=key_ring, changes=changes, clock=clock, base_url=settings.public_url
+        ),
     )
 
 
@@ -166,6 +176,20 @@ def breaker_policy(settings: Settings) -> BreakerPolicy:
         open_s=settings.breaker_open_s,
         successes=settings.breaker_successes,
     )
+
+
+def inbound_work(services: Services) -> tuple[InboundWork, JobRunner]:
+    """What processes inbound webhooks in a worker, and the runner of its jobs."""
+    work = build_inbound_work(
+        database=services.database,
+        writer=services.writer,
+        interest=services.routes,
+        clock=services.clock,
+        max_payload_bytes=services.settings.max_payload_bytes,
+    )
+    registry = TaskRegistry()
+    work.register(registry)
+    return work, JobRunner(database=services.database, registry=registry)
 
 
 def lane_parts(services: Services) -> tuple[LaneRepository, Dispatcher, Recorder, LeaseLoop]:

@@ -22,6 +22,7 @@ from crossdock.features.identity.sessions import endpoints as sessions
 from crossdock.features.identity.settings import endpoints as settings
 from crossdock.features.identity.tenants import endpoints as tenants
 from crossdock.features.identity.users import endpoints as users
+from crossdock.features.inbound import endpoints as inbound
 from crossdock.http.body_limit import BodyLimitMiddleware
 from crossdock.http.correlation import CorrelationMiddleware
 from crossdock.http.errors import MethodNotAllowedError
@@ -42,6 +43,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     tenants.router,
     events.router,
     deliveries.router,
+    inbound.router,
 )
 
 # JSON of an ordinary operation; events and webhooks name their own limits.

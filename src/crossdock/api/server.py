@@ -36,6 +36,7 @@ def hub_app(services: Services) -> ASGIApp:
             publish_route(
                 gatekeeper=services.identity.authenticator, publishing=services.publishing, writer=services.writer
             ),
+            *services.inbound.routes(),
             *health_routes(services.database),
             start_page_route(),
         ],

@@ -1,6 +1,6 @@
 """Everything that works by itself, started and stopped in order."""
 
-from crossdock.bootstrap import Services, lane_parts
+from crossdock.bootstrap import Services, inbound_work, lane_parts
 from crossdock.features.events.outbox import OutboxRelay
 from crossdock.observability import metrics
 from crossdock.worker.cleaning import Cleaning
@@ -13,7 +13,7 @@ _SAMPLE_EVERY_S = 15.0
 
 
 class Worker:
-    """The background half of a hub: sends deliveries, publishes the outbox, keeps the database tidy."""
+    """The background half of a hub: sends deliveries, processes webhooks, publishes the outbox, tidies up."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -26,7 +26,10 @@ class Worker:
             retention_days=settings.retention_days,
             audit_days=settings.key_audit_days,
         )
+        self._inbound, self._jobs = inbound_work(services)
         self._duties = [
+            Periodic("inbound-sweep", self._inbound.sweep.run, every_s=_MINUTE),
+            Periodic("job-log", self._jobs.tidy, every_s=_HOUR),
             Periodic("outbox", outbox.drain, every_s=_SECOND),
             Periodic("expire-held-deliveries", self._lanes.expire_held, every_s=_MINUTE),
             Periodic("expired-rows", cleaning.expired_rows, every_s=10 * _MINUTE),
@@ -38,6 +41,8 @@ class Worker:
         """Start working."""
         self._recorder.start(self._leases.worker_id)
         await self._leases.start()
+        self._inbound.start()
+        self._jobs.start()
         for duty in self._duties:
             duty.start()
 
@@ -45,6 +50,8 @@ class Worker:
         """Take up nothing new, let attempts under way end and be recorded, give lanes back."""
         for duty in self._duties:
             await duty.stop()
+        await self._jobs.stop(self._services.settings.drain_timeout_s)
+        await self._inbound.stop()
         await self._leases.stop(self._services.settings.drain_timeout_s)
         await self._recorder.stop()
 
