@@ -2,6 +2,7 @@
 
 from crossdock.bootstrap import Services, inbound_work, lane_parts
 from crossdock.features.events.outbox import OutboxRelay
+from crossdock.features.identity.api_keys.expiry import expire_keys
 from crossdock.observability import metrics
 from crossdock.worker.cleaning import Cleaning
 from crossdock.worker.periodic import Periodic
@@ -28,6 +29,7 @@ class Worker:
         )
         self._inbound, self._jobs = inbound_work(services)
         self._duties = [
+            Periodic("expire-keys", self._expire_keys, every_s=_HOUR),
             Periodic("inbound-sweep", self._inbound.sweep.run, every_s=_MINUTE),
             Periodic("job-log", self._jobs.tidy, every_s=_HOUR),
             Periodic("outbox", outbox.drain, every_s=_SECOND),
@@ -54,6 +56,9 @@ class Worker:
         await self._inbound.stop()
         await self._leases.stop(self._services.settings.drain_timeout_s)
         await self._recorder.stop()
+
+    async def _expire_keys(self) -> None:
+        await expire_keys(self._services.database, self._services.clock)
 
     async def _sample_backlog(self) -> None:
         for reason, count in self._dispatcher.held_lanes().items():
