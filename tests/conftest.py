@@ -1,14 +1,17 @@
 """Fixtures that every part of the suite shares."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
-from crossdock.api.app import create_app
+from crossdock.api.server import hub_app
 from crossdock.bootstrap import Services, build
 from crossdock.db.engine import Database
-from crossdock.features.events.receive import publish_route
+from crossdock.features.identity import passwords
+from crossdock.kit.clock import Clock, SystemClock
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
 from tests.accounts import Account, make_account
@@ -28,6 +31,14 @@ def _network_guard() -> Iterator[None]:
 def _logging() -> None:
     """Logs are lines of JSON, as in production."""
     configure_logging(level="info", log_format="json")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_passwords() -> Iterator[None]:
+    """Password hashes cost next to nothing: most tests only need a user to be there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "PasswordHasher", partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +86,15 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def services(settings: Settings) -> AsyncIterator[Services]:
+def clock() -> Clock:
+    """The clock of `services`; a test that moves time by hand overrides this with a FixedClock."""
+    return SystemClock()
+
+
+@pytest.fixture
+async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
     """Everything a process has, running."""
-    async with build(settings) as built:
+    async with build(settings, clock=clock) as built:
         yield built
 
 
@@ -96,10 +113,7 @@ async def other_tenant(services: Services) -> Account:
 @pytest.fixture
 async def anonymous(services: Services) -> AsyncIterator[ApiClient]:
     """A client of the running API, without a key."""
-    publish = publish_route(
-        gatekeeper=services.identity.authenticator, publishing=services.publishing, writer=services.writer
-    )
-    async with client_of(create_app(services.provided(), hot_routes=[publish])) as client:
+    async with client_of(hub_app(services)) as client:
         yield client
 
 

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import aiohttp
 import uvicorn
 from starlette.types import ASGIApp
 from yarl import URL
+
+from tests.waiting import eventually
 
 
 @asynccontextmanager
@@ -25,6 +27,9 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
+            # The client has hung up already; uvicorn would look only every tenth of a second.
+            with suppress(TimeoutError):
+                await eventually(lambda: not server.server_state.connections, timeout_s=0.2)
             await server.shutdown(sockets=[listener])
 
 
