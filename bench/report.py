@@ -1,0 +1,71 @@
+"""Showing and keeping results."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+_RESULTS = Path(__file__).resolve().parent / "results"
+_BUSY_SAMPLE_S = 1.0
+
+
+def circumstances() -> dict[str, object]:
+    """When, what and where is measured; `busy_percent` is what others took of the machine just before."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": version("crossdock"),
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "changed": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "src", "pyproject.toml")),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "busy_percent": psutil.cpu_percent(interval=_BUSY_SAMPLE_S),
+    }
+
+
+def keep(name: str, result: Mapping[str, object]) -> Path:
+    """Write a result beside the earlier ones."""
+    _RESULTS.mkdir(exist_ok=True)
+    path = _RESULTS / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return path
+
+
+def rounded(value: object) -> object:
+    """The result with no more digits than it is worth."""
+    if isinstance(value, Mapping):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, float):
+        return round(value, 3 if abs(value) < 10 else 1)
+    return value
+
+
+def table(result: Mapping[str, object]) -> str:
+    """The result's figures, one a line."""
+    lines = list(_lines(result, ""))
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in lines)
+
+
+def _lines(result: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _git(*arguments: str) -> str | None:
+    """What git answers; None without git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=_RESULTS.parent.parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

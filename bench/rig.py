@@ -1,0 +1,111 @@
+"""A hub under load: the scratch installation, a tenant with its subscriptions, and the receiver."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+import aiohttp
+
+from bench.publisher import Load
+from bench.scratch import BenchError, Installation, installation, program, run_program
+from bench.wire import OPERATOR, Publications, Receipts, event_type
+from crossdock.kit.permissions import Permission
+
+_POLL_S = 0.05
+_SLACK_S = 60.0
+_MOST_RATE = 2**31 - 1
+SUBSCRIPTIONS = "/api/v1/webhooks/subscriptions"
+
+
+class Rig:
+    """One installation and one receiver; `key` is an API key of the bench's tenant."""
+
+    def __init__(self, hubs: Installation, session: aiohttp.ClientSession, receiver_port: int) -> None:
+        self.hubs = hubs
+        self.receiver_port = receiver_port
+        self.key = ""
+        self._session = session
+
+    async def make_tenant(self) -> None:
+        """Make a tenant, and a key whose limit nothing here reaches."""
+        tenant = {"slug": "bench", "name": "Bench", "owner_email": "bench@example.com"}
+        made = await self.call("POST", OPERATOR, tenant, key=self.hubs.operator_key)
+        scopes = [Permission.EVENT_PUBLISH.value, Permission.WEBHOOK_MANAGE.value, Permission.WEBHOOK_READ.value]
+        wanted = {"name": "bench", "scopes": scopes, "rate_limit_per_hour": _MOST_RATE}
+        self.key = (await self.call("POST", "/api/v1/apikeys", wanted, key=made["api_key"]))["key"]
+
+    async def subscribe(
+        self, destination: int, *, to: str | None = None, behaviour: str = "ok", **settings: object
+    ) -> str:
+        """Add an active subscription of this destination to its own type of event, or to `to`; its id."""
+        wanted = {
+            "name": f"{behaviour} {destination}",
+            "url": f"http://127.0.0.1:{self.receiver_port}/{behaviour}/{destination}",
+            "event_types": [to or event_type(destination)],
+            "verify": False,
+            **settings,
+        }
+        made = await self.call("POST", SUBSCRIPTIONS, wanted)
+        await self.call("POST", f"{SUBSCRIPTIONS}/{made['id']}/enable")
+        subscription_id: str = made["id"]
+        return subscription_id
+
+    async def call(self, method: str, path: str, body: object = None, *, key: str | None = None) -> Any:  # noqa: ANN401 - any JSON
+        """Call the API with the bench's key or another; raises BenchError unless it is answered with 2xx."""
+        url = f"http://127.0.0.1:{self.hubs.port}{path}"
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        async with self._session.request(method, url, json=body, headers=headers) as answer:
+            if not answer.ok:
+                raise BenchError(f"{method} {path} was answered {answer.status}: {await answer.text()}")
+            return await answer.json() if answer.content_type == "application/json" else None
+
+    async def publish(self, *, events: int, seconds: float, **how: Any) -> tuple[dict[str, Any], Publications]:  # noqa: ANN401 - fields of Load
+        """Publish a load (the fields of `Load`); what the publisher says, and when each event went."""
+        times = self.hubs.data_dir / "publications"
+        load = Load(port=self.hubs.port, key=self.key, times=str(times), events=events, seconds=seconds, **how)
+        limit_s = seconds + load.give_up_s + _SLACK_S
+        outcome = await run_program("bench.publisher", asdict(load), timeout_s=limit_s)
+        return outcome, Publications.load(load.first, times.read_bytes())
+
+    async def arrived(self, count: int, *, patience_s: float) -> bool:
+        """Whether so many deliveries have come to healthy destinations; waits while some come within `patience_s`."""
+        before, since = -1, time.monotonic()
+        while True:
+            now = int(await self._ask("count"))
+            if now >= count:
+                return True
+            if now > before:
+                before, since = now, time.monotonic()
+            elif time.monotonic() - since > patience_s:
+                return False
+            await asyncio.sleep(_POLL_S)
+
+    async def receipts(self) -> Receipts:
+        """What came since `forget`."""
+        return Receipts.load(await self._ask("receipts"))
+
+    async def forget(self) -> None:
+        """Let the receiver forget what came."""
+        await self._ask("reset")
+
+    async def _ask(self, what: str) -> bytes:
+        async with self._session.get(f"http://127.0.0.1:{self.receiver_port}/{what}") as answer:
+            return await answer.read()
+
+
+@asynccontextmanager
+async def rig(*hub_processes: str, **settings: str) -> AsyncIterator[Rig]:
+    """A running installation of these processes (`serve`, or `api` and `worker`), a tenant, a receiver."""
+    async with (
+        installation(**settings) as hubs,
+        program("bench.receiver") as receiver_port,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+    ):
+        for name in hub_processes:
+            await hubs.start(name)
+        made = Rig(hubs, session, int(receiver_port))
+        await made.make_tenant()
+        yield made
