@@ -19,10 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from crossdock.connectors.webhooks.errors import InvalidSettingsError
 from crossdock.kit.errors import Fault
 
-ID_HEADER = "webhook-id"
-TIMESTAMP_HEADER = "webhook-timestamp"
-SIGNATURE_HEADER = "webhook-signature"
-
 _SYMMETRIC = "whsec_"
 _PRIVATE = "whsk_"
 _PUBLIC = "whpk_"
