@@ -1,10 +1,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
+import asyncpg
 import pytest
 
 from crossdock.db.engine import Database, Role
+from crossdock.jobs.driver import PoolDriver
 from crossdock.jobs.queue import NewJob, enqueue
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import GiveUpError, RetryPolicy, Task, TaskRegistry, TaskRun
@@ -289,3 +292,17 @@ async def test_tidying_forgets_the_old_log_and_keeps_the_fresh(database: Databas
 def test_too_few_at_once_is_refused(database: Database) -> None:
     with pytest.raises(ValueError, match="max_running"):
         JobRunner(database=database, registry=TaskRegistry(), max_running=10)
+
+
+async def test_a_notice_waits_until_it_can_be_heard(database: Database) -> None:
+    heard: asyncio.Queue[object] = asyncio.Queue()
+    pool = database.pool(Role.WORKER)
+    async with pool.acquire() as lent:
+        driver = PoolDriver(pool=pool, listener=cast("asyncpg.Connection[asyncpg.Record]", lent))
+        sending = asyncio.create_task(driver.notify("somewhere", "hello"))
+        await pool.execute("SELECT 1")
+        assert not sending.done()
+        await driver.add_listener("somewhere", heard.put_nowait)
+        async with asyncio.timeout(20):
+            assert await heard.get() == "hello"
+        await sending

@@ -10,13 +10,18 @@ from pgqueuer.ports.driver import Driver, NotifyCallback
 
 
 class PoolDriver(Driver):
-    """Like the library's own pool driver, but a listening connection that dies costs the pool no place."""
+    """Like the library's own pool driver, with two differences.
+
+    A listening connection that dies costs the pool no place. And no notice is sent before it can be
+    heard: the library's first check of its own listener would sometimes fail, and end the run.
+    """
 
     def __init__(self, *, pool: "asyncpg.Pool[asyncpg.Record]", listener: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._pool = pool
         self._listener = listener
         self._shutdown = asyncio.Event()
         self._tm = TaskManager()
+        self._listening = asyncio.Event()
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """The rows that a statement gives."""
@@ -27,12 +32,14 @@ class PoolDriver(Driver):
         return await self._pool.execute(query, *args)
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Send a notice."""
+        """Send a notice, once somebody listens."""
+        await self._listening.wait()
         await self._pool.execute("SELECT pg_notify($1, $2)", channel, payload)
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
         """Pass the payloads of a channel's notices to `callback`."""
         await self._listener.add_listener(channel, Relay(callback))
+        self._listening.set()
 
     @property
     def shutdown(self) -> asyncio.Event:

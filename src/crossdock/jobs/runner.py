@@ -74,7 +74,7 @@ class JobRunner:
             try:
                 await self._run_once()
             except (*CONNECTION_LOST, FailingListenerError) as error:
-                _log.warning("jobs_connection_lost", error=str(error))
+                _log.warning("jobs_connection_lost", error=repr(error))
             except Exception:  # noqa: BLE001 - whatever it was, the next jobs must run
                 _log.exception("jobs_failed")
             with suppress(TimeoutError):
