@@ -306,3 +306,4 @@ async def test_a_notice_waits_until_it_can_be_heard(database: Database) -> None:
         async with asyncio.timeout(20):
             assert await heard.get() == "hello"
         await sending
+        await lent.reset()
