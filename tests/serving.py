@@ -27,10 +27,13 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            # The client has hung up already; uvicorn would look only every tenth of a second.
+            # Clients have hung up already as a rule; uvicorn would look at that only every tenth of a second.
             with suppress(TimeoutError):
                 await eventually(lambda: not server.server_state.connections, timeout_s=0.2)
-            await server.shutdown(sockets=[listener])
+            if server.server_state.connections:
+                await server.shutdown(sockets=[listener])
+            for accepting in server.servers:
+                accepting.close()
 
 
 @dataclass(frozen=True, slots=True)
