@@ -245,31 +245,36 @@ class Dispatcher:
 
     def _pump(self, lane: Lane) -> None:
         """Start what may start in this lane, and arrange to look again when more may."""
+        if lane.lost:
+            return
+        wait_s = self._start_all_that_may(lane)
+        now = self._clock.now()
+        if lane.hungry(now):
+            self._hungry.set()
+        changes_at = lane.changes_at(now)
+        if changes_at is not None:
+            until_s = (changes_at - now).total_seconds()
+            wait_s = until_s if wait_s is None else min(wait_s, until_s)
+        if wait_s is not None:
+            self._look_again(lane, wait_s)
+
+    def _start_all_that_may(self, lane: Lane) -> float | None:
+        """Seconds until the next may start; None when something else must happen first."""
         loop = asyncio.get_running_loop()
         while not self._stopping and self._may_send():
             if self._in_flight >= _MOST_IN_FLIGHT:
                 self._waiting_for_slot[lane.subscription_id] = lane
-                return
-            now = self._clock.now()
-            wait_s = lane.wait_s(now, loop.time())
-            if wait_s is None:
-                break
-            if wait_s > 0:
-                self._look_again(lane, wait_s)
-                break
+                return None
+            wait_s = lane.wait_s(self._clock.now(), loop.time())
+            if wait_s != 0:
+                return wait_s
             pending = lane.take(loop.time())
             self._in_flight += 1
             lane.idle_since = None
             task = loop.create_task(self._deliver(lane, pending))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        now = self._clock.now()
-        if lane.hungry(now):
-            self._hungry.set()
-        elif lane.next_due is not None and not lane.queue:
-            self._look_again(lane, max(0.0, (lane.next_due - now).total_seconds()))
-        elif (held := lane.held_until(now)) is not None:
-            self._look_again(lane, (held - now).total_seconds())
+        return None
 
     async def _deliver(self, lane: Lane, pending: Pending) -> None:
         result: Result | None = None
@@ -278,7 +283,7 @@ class Dispatcher:
                 result = await self._result_of(lane, pending)
             lane.answered(pending)
             self._pump(lane)
-            if not await self._record(lane, result):
+            if not await self._record(lane, result) and self._lanes.get(lane.subscription_id) is lane:
                 self.drop([lane.subscription_id])
         except Exception:  # noqa: BLE001 - it stays pending; what must not happen is sending it again at once
             _log.exception("delivery_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))

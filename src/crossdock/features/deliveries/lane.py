@@ -155,6 +155,15 @@ class Lane:
             ends.append(opened)
         return max(ends) if ends else None
 
+    def changes_at(self, now: datetime) -> datetime | None:
+        """When something changes by itself: a hold ends, or something falls due; None when nothing will."""
+        if not self.active:
+            return None
+        held = self.held_until(now)
+        if held is not None or self.queue or self.next_due is None or self.next_due <= now:
+            return held
+        return self.next_due
+
     def take(self, monotonic: float) -> Pending:
         """Start the next delivery; call it only when `wait_s` is 0."""
         pending = self.queue.popleft()
