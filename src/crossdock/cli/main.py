@@ -9,7 +9,7 @@ import typer
 from crossdock.cli import serve
 from crossdock.kit.errors import CrossdockError
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cli.command("serve")(serve.serve)
 cli.command("api")(serve.api)
 cli.command("worker")(serve.worker)
