@@ -29,7 +29,7 @@ from crossdock.kit.clock import Clock, SystemClock
 USER_AGENT = f"Crossdock/{version('crossdock')}"
 
 # With identity asked for and nothing unpacked, a compressed bomb costs what came over the wire.
-_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+_HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 # Such a URL is sent as it stands: aiohttp would rewrite escapes that a destination may have signed.
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _SCHEMES = frozenset({"http", "https"})
@@ -126,9 +126,11 @@ class AiohttpTransport:
             return await self._send_once(request, exchange)
 
     async def _send_once(self, request: OutboundRequest, exchange: Exchange) -> tuple[ClientResponse, bytes, bool]:
+        for name, _ in request.headers:
+            _check_name(name)
         response = await self._session.request(
             request.method,
-            _checked_url(request),
+            _url(request.url),
             data=request.body or None,
             headers=request.headers,
             allow_redirects=False,
@@ -148,15 +150,20 @@ class AiohttpTransport:
         return response, body, truncated
 
 
-def _checked_url(request: OutboundRequest) -> URL:
-    """The request's URL, once what aiohttp does not check is checked. Raises ValueError."""
-    url = URL(request.url, encoded=_VISIBLE_ASCII.fullmatch(request.url) is not None)
+@lru_cache(maxsize=4096)
+def _url(text: str) -> URL:
+    """The URL as aiohttp takes it. Raises ValueError."""
+    url = URL(text, encoded=_VISIBLE_ASCII.fullmatch(text) is not None)
     if url.scheme not in _SCHEMES:
         raise ValueError(url.scheme)
-    for name, _ in request.headers:
-        if not TOKEN.fullmatch(name):
-            raise ValueError(name)
     return url
+
+
+@lru_cache(maxsize=4096)
+def _check_name(name: str) -> None:
+    """Raises ValueError for a header name that could break out; aiohttp checks values only."""
+    if not TOKEN.fullmatch(name):
+        raise ValueError(name)
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,8 @@ class TlsIdentity:
     ca_pem: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# These two are made for every request. Not frozen, because that takes five times as long; still never changed.
+@dataclass(slots=True, kw_only=True)
 class OutboundRequest:
     """One HTTP request, complete: the transport adds Host, Content-Length, User-Agent and Accept headers only.
 
@@ -44,7 +45,7 @@ class OutboundRequest:
     repeatable: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OutboundResponse:
     """What came back: any status, the body as received (still compressed if it came so) up to the cap.
 
