@@ -1,41 +1,44 @@
-"""The `crossdock` command: its groups, one line each, and how errors are told."""
+"""The command `crossdock`: every group and command in one list."""
 
-import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from crossdock.cli import serve
-from crossdock.kit.errors import CrossdockError
+from crossdock.cli import audit, key, serve, tenant, user
+from crossdock.cli.commands import CommandGroup
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-cli.command("serve")(serve.serve)
-cli.command("api")(serve.api)
-cli.command("worker")(serve.worker)
-cli.command("migrate")(serve.migrate_database)
+app = typer.Typer(
+    name="crossdock",
+    cls=CommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Crossdock: a self-hosted integration hub. `crossdock serve --demo` runs it.",
+)
+
+app.command()(serve.serve)
+app.command()(serve.api)
+app.command()(serve.worker)
+app.command(name="migrate")(serve.migrate_database)
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(user.app, name="user")
+app.add_typer(key.app, name="key")
+app.add_typer(audit.app, name="audit")
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
     if wanted:
-        typer.echo(version("crossdock"))
+        typer.echo(f"crossdock {version('crossdock')}")
         raise typer.Exit
 
 
-@cli.callback()
-def crossdock(
+@app.callback()
+def main(
     *,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Self-hosted integration hub: webhooks in and out, nothing lost."""
-
-
-def app() -> None:
-    """Run the command line; an error of ours is one clear line, and exit code 1."""
-    try:
-        cli()
-    except CrossdockError as error:
-        typer.secho(f"crossdock: {error.message}", err=True, fg=typer.colors.RED)
-        sys.exit(1)
+    """Crossdock: a self-hosted integration hub."""

@@ -18,7 +18,7 @@ from crossdock.http.access import CurrentActor, Principal, Requires, TenantSessi
 from crossdock.http.pagination import Page, Paging, cut
 from crossdock.http.provided import Provided
 from crossdock.http.schemas import Reason
-from crossdock.kit.ids import IdKind, format_id, parse_id
+from crossdock.kit.ids import IdKind, parse_id
 from crossdock.kit.permissions import Permission
 
 router = APIRouter(prefix="/api/v1/apikeys", tags=["API keys"])
@@ -85,11 +85,7 @@ async def rotate_api_key(
         granted=caller.permissions,
         grace=timedelta(seconds=(rotation or Rotation()).grace_period_s),
     )
-    return RotatedApiKey(
-        **CreatedApiKey.made(successor, text, keys.now()).model_dump(),
-        replaces=format_id(IdKind.API_KEY, old.id),
-        old_works_until=old.works_until,
-    )
+    return RotatedApiKey.succeeding(old, successor, text, keys.now())
 
 
 @router.delete("/{key_id}", summary="Revoke an API key")

@@ -92,7 +92,17 @@ class RotatedApiKey(CreatedApiKey):
     """The successor of a rotated key; `key` is shown this once."""
 
     replaces: str
-    old_works_until: datetime
+    old_works_until: datetime | None
+
+    @classmethod
+    def succeeding(cls, old: ApiKey, successor: ApiKey, text: str, now: datetime) -> "RotatedApiKey":
+        """The view of a stored successor, with the key itself."""
+        return cls(
+            **_fields(successor, now),
+            key=text,
+            replaces=format_id(IdKind.API_KEY, old.id),
+            old_works_until=old.works_until,
+        )
 
 
 def status_of(key: ApiKey, now: datetime) -> KeyStatus:

@@ -1,0 +1,94 @@
+"""What the commands that work on the database share; they use the services directly, so no API needs to run."""
+
+import asyncio
+import getpass
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from typer.core import TyperGroup
+
+from crossdock.bootstrap import Services, build
+from crossdock.cli.output import print_error
+from crossdock.db.audit import Actor
+from crossdock.kit.errors import CrossdockError, InvalidInputError
+from crossdock.kit.ids import new_uuid
+from crossdock.observability.logging import configure_logging
+from crossdock.settings import Settings
+
+FAILED = 1
+MISUSED = 2
+
+TenantSlug = Annotated[str, typer.Option("--tenant", "-t", envvar="CROSSDOCK_TENANT", help="The organization's slug.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most, newest first.")]
+
+T = TypeVar("T")
+
+
+class CommandGroup(TyperGroup):
+    """Commands whose errors are one clear line: exit code 2 for wrong input, 1 for what else went wrong."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - of the click that typer brings along
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            print_error("; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()))
+            ctx.exit(MISUSED)
+        except CrossdockError as error:
+            print_error(error.message)
+            ctx.exit(MISUSED if isinstance(error, InvalidInputError) else FAILED)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
+            print_error(f"{type(error).__name__}: {error}")
+            ctx.exit(FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class InTenant:
+    """A transaction in one tenant, and who acts in it."""
+
+    session: AsyncSession
+    tenant_id: UUID
+    actor: Actor
+
+
+def run(work: Callable[[Services], Awaitable[T]]) -> T:
+    """Do the work with this installation's services, and give its result."""
+    settings = Settings()
+    configure_logging(level="warning", log_format=settings.log_format)
+
+    async def with_services() -> T:
+        async with build(settings, background=False) as services:
+            return await work(services)
+
+    return asyncio.run(with_services())
+
+
+@asynccontextmanager
+async def in_tenant(services: Services, slug: str) -> AsyncIterator[InTenant]:
+    """One transaction that sees this tenant alone. Raises NotFoundError."""
+    async with services.database.owner() as session:
+        tenant = await services.identity.tenants.by_slug(session, slug)
+    async with services.database.tenant(tenant.tenant_id) as session:
+        yield InTenant(session=session, tenant_id=tenant.tenant_id, actor=shell_actor())
+
+
+def shell_actor() -> Actor:
+    """Who the audit log says did it: the operator, by the name of the account at the shell."""
+    try:
+        account = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        account = str(os.getuid())
+    return Actor(kind="operator", id=f"cli:{account}", correlation_id=new_uuid().hex)
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, location)) or "input"

@@ -1,0 +1,71 @@
+"""How commands show what they found: tables for people, JSON for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# An id that is cut short cannot be copied: wide tables run on to the next line instead.
+_TABLE_WIDTH = 240
+
+_console = Console(highlight=False)
+_errors = Console(stderr=True, highlight=False)
+
+
+def show_rows(rows: Sequence[BaseModel], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
+    """A table of these columns, or a JSON array with everything; `empty` says what to do when there is nothing."""
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    if not rows:
+        _console.print(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.replace("_", " "), no_wrap=True)
+    for row in rows:
+        shown = row.model_dump(mode="json")
+        table.add_row(*(escape(as_text(shown[column])) for column in columns))
+    Console(highlight=False, width=max(_console.width, _TABLE_WIDTH)).print(table)
+
+
+def show_one(view: BaseModel, *, as_json: bool, note: str | None = None) -> None:
+    """One thing's fields below each other, or as a JSON object; `note` is for people."""
+    shown = view.model_dump(mode="json")
+    if as_json:
+        print_json(shown)
+        return
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        if value not in (None, [], ""):
+            _console.print(f"[bold]{name.replace('_', ' '):<{width}}[/bold]  {escape(as_text(value))}", soft_wrap=True)
+    if note:
+        _console.print(f"\n{note}")
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON
+    """The value as JSON on standard output, and nothing else there."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_error(message: str) -> None:
+    """One line on standard error."""
+    _errors.print(f"[bold red]error:[/bold red] {escape(' '.join(message.split()))}", soft_wrap=True)
+
+
+def as_text(value: Any) -> str:  # noqa: ANN401 - any JSON
+    """A value of a view in a table's cell."""
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(as_text, value))
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
