@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from crossdock.cli import audit, key, serve, tenant, user
+from crossdock.cli import audit, key, serve, tenant, user, webhook
 from crossdock.cli.commands import CommandGroup
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(tenant.app, name="tenant")
 app.add_typer(user.app, name="user")
 app.add_typer(key.app, name="key")
 app.add_typer(audit.app, name="audit")
+app.add_typer(webhook.app, name="webhook")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -1,0 +1,286 @@
+"""`crossdock webhook endpoint`: inbound endpoints and what they received."""
+
+import json
+import sys
+from base64 import b64decode
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from crossdock.bootstrap import Services
+from crossdock.cli.commands import InTenant, TenantSlug, in_tenant, run
+from crossdock.cli.output import AsJson, print_json, show_one, show_rows
+from crossdock.features.inbound.models import EndpointStatus, EndpointTarget, ReceiptStatus
+from crossdock.features.inbound.schemas import (
+    EndpointCreated,
+    EndpointIn,
+    EndpointOut,
+    EndpointStatistics,
+    ReceiptDetail,
+    ReceiptOut,
+    RetryOut,
+    RotateSecretIn,
+)
+from crossdock.http.pagination import MAX_LIMIT, PageRequest
+from crossdock.kit.errors import InvalidInputError
+from crossdock.kit.ids import IdKind, parse_id
+
+STANDARD_INPUT = "-"
+
+app = typer.Typer(no_args_is_help=True, help="Open and keep inbound endpoints, and see what they received.")
+
+EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="The endpoint's id, such as wep_0192….")]
+ReceiptId = Annotated[str, typer.Argument(metavar="RECEIPT", help="The receipt's id, such as rcp_0192….")]
+Limit = Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="How many at most, newest first.")]
+
+_ONCE = "The secret is shown this once; enter it on the sender's side."
+
+
+class _Shown(BaseModel):
+    """An endpoint and what became of its webhooks."""
+
+    endpoint: EndpointOut
+    last_24_hours: EndpointStatistics
+
+
+@app.command()
+def create(  # noqa: PLR0913 - each is an option of the command
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    *,
+    tenant: TenantSlug,
+    path: Annotated[str, typer.Option(help="Where it listens: /webhooks/TENANT/PATH.")],
+    preset: Annotated[str, typer.Option(help="Who sends; see `crossdock webhook presets`.")] = "generic",
+    secret: Annotated[
+        str | None, typer.Option(help="What the sender signs with, - to read it from standard input; made if left out.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file with the preset's own settings.")
+    ] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="A source address or CIDR block; repeatable.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="The URL as the sender calls it, behind a proxy.")] = None,
+    event_type: Annotated[str | None, typer.Option(help="The type of every event from here.")] = None,
+    transformation: Annotated[str | None, typer.Option(help="JMESPath that makes the event's data.")] = None,
+    target: Annotated[EndpointTarget, typer.Option(help="Publish an event, or only store.")] = EndpointTarget.EVENT,
+    as_json: AsJson = False,
+) -> None:
+    """Open an endpoint."""
+    given = EndpointIn.model_validate(
+        {
+            "name": name,
+            "path": path,
+            "preset": preset,
+            "secret": read_secret(secret),
+            "settings": read_settings(settings),
+            "allowed_sources": allow or [],
+            "public_url": public_url,
+            "event_type": event_type,
+            "transformation": transformation,
+            "target": target,
+        }
+    )
+
+    async def work(services: Services) -> EndpointCreated:
+        place = await _place(services, tenant)
+        return await services.inbound.endpoints.create(place.tenant_id, place.actor, given)
+
+    made = run(work)
+    show_one(made, as_json=as_json, note=_ONCE if made.secret else None)
+
+
+@app.command(name="list")
+def list_endpoints(
+    *,
+    tenant: TenantSlug,
+    status: Annotated[EndpointStatus | None, typer.Option(help="Those in this state alone.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List endpoints."""
+
+    async def work(services: Services) -> list[EndpointOut]:
+        async with in_tenant(services, tenant) as place:
+            page = PageRequest(limit=limit)
+            return list(await services.inbound.endpoints.list(place.session, page, status=status))[:limit]
+
+    empty = (
+        f"No endpoints; `crossdock webhook endpoint create NAME --tenant {tenant} --path PATH --preset …` opens one."
+    )
+    show_rows(run(work), ("name", "preset", "status", "url", "id"), as_json=as_json, empty=empty)
+
+
+@app.command()
+def show(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+    """Show one endpoint, and what became of its webhooks in the last day."""
+
+    async def work(services: Services) -> _Shown:
+        service, endpoint_id = services.inbound.endpoints, parse_id(IdKind.ENDPOINT, endpoint)
+        async with in_tenant(services, tenant) as place:
+            return _Shown(
+                endpoint=await service.read(place.session, endpoint_id),
+                last_24_hours=await service.statistics(place.session, endpoint_id, hours=24),
+            )
+
+    shown = run(work)
+    if as_json:
+        print_json(shown.model_dump(mode="json"))
+        return
+    show_one(shown.endpoint, as_json=False)
+    typer.echo()
+    show_one(shown.last_24_hours, as_json=False)
+
+
+@app.command()
+def rotate_secret(
+    endpoint: EndpointId,
+    *,
+    tenant: TenantSlug,
+    secret: Annotated[
+        str | None, typer.Option(help="The new one, - to read it from standard input; made if left out.")
+    ] = None,
+    overlap_hours: Annotated[float, typer.Option(min=0, help="Hours for which the old one counts as well.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Give an endpoint a new secret."""
+    given = RotateSecretIn.model_validate({"secret": read_secret(secret), "overlap_s": round(overlap_hours * 3600)})
+
+    async def work(services: Services) -> EndpointCreated:
+        place = await _place(services, tenant)
+        return await services.inbound.endpoints.rotate_secret(
+            place.tenant_id, place.actor, parse_id(IdKind.ENDPOINT, endpoint), given
+        )
+
+    rotated = run(work)
+    show_one(rotated, as_json=as_json, note=_ONCE if rotated.secret else None)
+
+
+@app.command()
+def pause(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+    """Accept what comes, and hold it until `resume`."""
+    show_one(_with_status(endpoint, EndpointStatus.PAUSED, tenant), as_json=as_json)
+
+
+@app.command()
+def resume(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+    """Make a paused or disabled endpoint active; what it held is processed now."""
+    show_one(_with_status(endpoint, EndpointStatus.ACTIVE, tenant), as_json=as_json)
+
+
+@app.command()
+def disable(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+    """Refuse what comes, at once, as if there were no endpoint."""
+    show_one(_with_status(endpoint, EndpointStatus.DISABLED, tenant), as_json=as_json)
+
+
+@app.command()
+def delete(endpoint: EndpointId, *, tenant: TenantSlug) -> None:
+    """Close an endpoint for good; what it received stays until the retention ends."""
+
+    async def work(services: Services) -> None:
+        place = await _place(services, tenant)
+        endpoint_id = parse_id(IdKind.ENDPOINT, endpoint)
+        await services.inbound.endpoints.delete(place.tenant_id, place.actor, endpoint_id)
+
+    run(work)
+
+
+@app.command()
+def receipts(
+    endpoint: EndpointId,
+    *,
+    tenant: TenantSlug,
+    status: Annotated[ReceiptStatus | None, typer.Option(help="Those in this state alone.")] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List what an endpoint received."""
+
+    async def work(services: Services) -> list[ReceiptOut]:
+        async with in_tenant(services, tenant) as place:
+            found = await services.inbound.receipts.list(
+                place.session,
+                PageRequest(limit=limit),
+                endpoint_id=parse_id(IdKind.ENDPOINT, endpoint),
+                status=status,
+            )
+        return list(found)[:limit]
+
+    empty = "Nothing was received; `crossdock webhook sign --curl` makes a webhook to try."
+    columns = ("received_at", "status", "event_type", "external_id", "size_bytes", "error", "id")
+    show_rows(run(work), columns, as_json=as_json, empty=empty)
+
+
+@app.command()
+def receipt(
+    receipt_id: ReceiptId,
+    *,
+    tenant: TenantSlug,
+    body: Annotated[bool, typer.Option("--body", help="Print the body alone, byte for byte.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one webhook as it was received."""
+
+    async def work(services: Services) -> ReceiptDetail:
+        async with in_tenant(services, tenant) as place:
+            return await services.inbound.receipts.read(place.session, parse_id(IdKind.RECEIPT, receipt_id))
+
+    found = run(work)
+    if body:
+        sys.stdout.buffer.write(b64decode(found.body_base64))
+        sys.stdout.buffer.flush()
+    else:
+        show_one(found, as_json=as_json)
+
+
+@app.command()
+def retry(
+    what: Annotated[str, typer.Argument(help="A dead receipt (rcp_…), or an endpoint (wep_…) for all its dead ones.")],
+    *,
+    tenant: TenantSlug,
+    as_json: AsJson = False,
+) -> None:
+    """Process dead receipts again."""
+
+    async def work(services: Services) -> RetryOut:
+        service = services.inbound.receipts
+        async with in_tenant(services, tenant) as place:
+            if what.startswith(IdKind.ENDPOINT):
+                endpoint_id = parse_id(IdKind.ENDPOINT, what)
+                return RetryOut(
+                    retried=await service.retry_dead(place.session, place.actor, place.tenant_id, endpoint_id)
+                )
+            await service.retry(place.session, place.actor, parse_id(IdKind.RECEIPT, what))
+        return RetryOut(retried=1)
+
+    show_one(run(work), as_json=as_json)
+
+
+def read_settings(path: Path | None) -> Any:  # noqa: ANN401 - whatever the file's JSON says
+    """The JSON in a file; None for none."""
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InvalidInputError(f"{path} is not JSON: {error}.") from None
+
+
+def read_secret(given: str | None) -> str | None:
+    """The secret as given, or from standard input for `-`: other users of a machine see what a command is given."""
+    return sys.stdin.readline().rstrip("\r\n") if given == STANDARD_INPUT else given
+
+
+def _with_status(endpoint: str, status: EndpointStatus, tenant: str) -> EndpointOut:
+    async def work(services: Services) -> EndpointOut:
+        place = await _place(services, tenant)
+        endpoint_id = parse_id(IdKind.ENDPOINT, endpoint)
+        return await services.inbound.endpoints.set_status(place.tenant_id, place.actor, endpoint_id, status)
+
+    return run(work)
+
+
+async def _place(services: Services, tenant: str) -> InTenant:
+    """Who acts where, for services that keep their own transactions."""
+    async with in_tenant(services, tenant) as place:
+        return place

@@ -1,0 +1,81 @@
+"""`crossdock webhook`: both directions, and trying out a sender."""
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossdock.cli import endpoint
+from crossdock.cli.output import AsJson, print_json, show_rows
+from crossdock.connectors.webhooks import EventIdentity, InboundRequest, preset_for, presets, sign
+from crossdock.features.inbound.schemas import PresetOut
+from crossdock.kit.errors import InvalidInputError
+
+SECRET_VARIABLE = "CROSSDOCK_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+
+app = typer.Typer(no_args_is_help=True, help="Webhooks in and out.")
+app.add_typer(endpoint.app, name="endpoint")
+
+
+@app.command(name="presets")
+def list_presets(*, as_json: AsJson = False) -> None:
+    """List the kinds of senders that Crossdock knows, and what to do on their side."""
+    known = [PresetOut.of(preset) for preset in presets().values()]
+    show_rows(known, ("name", "title", "how_to"), as_json=as_json, empty="There are no presets.")
+
+
+@app.command(name="sign")
+def sign_webhook(  # noqa: PLR0913 - each is an option of the command
+    *,
+    preset: Annotated[str, typer.Option(help="Whose webhook; see `crossdock webhook presets`.")],
+    body: Annotated[Path, typer.Option(help="File with the body; - for standard input.")],
+    secret: Annotated[
+        str, typer.Option(envvar=SECRET_VARIABLE, help="What the sender signs with; - for standard input.")
+    ] = "",
+    url: Annotated[
+        str, typer.Option(help="The endpoint's URL as the sender calls it; some senders sign it.")
+    ] = "http://127.0.0.1:8400/webhooks/demo/path",
+    settings: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file with the preset's own settings.")
+    ] = None,
+    event_type: Annotated[str | None, typer.Option(help="The event's type, where it stands in a header.")] = None,
+    event_id: Annotated[str | None, typer.Option(help="The event's id, where it stands in a header.")] = None,
+    curl: Annotated[bool, typer.Option("--curl", help="Print a curl command that sends it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a webhook as its sender would: prints the headers to send with the body."""
+    source = preset_for(
+        preset, endpoint.read_settings(settings), name_pointer="--preset", settings_pointer="--settings"
+    )
+    signed = sign(
+        source,
+        secret=endpoint.read_secret(secret) or "",
+        body=_read_body(body),
+        url=url,
+        now=datetime.now(UTC),
+        event=EventIdentity(event_id, event_type),
+    )
+    if as_json:
+        print_json({"method": signed.method, "url": signed.url, "headers": dict(signed.headers.items())})
+    elif curl:
+        typer.echo(_curl(signed, body))
+    else:
+        for name, value in signed.headers.items():
+            typer.echo(f"{name}: {value}")
+
+
+def _read_body(path: Path) -> bytes:
+    if str(path) == endpoint.STANDARD_INPUT:
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"The body cannot be read from {path}: {error.strerror}.") from None
+
+
+def _curl(signed: InboundRequest, body: Path) -> str:
+    headers = [part for name, value in signed.headers.items() for part in ("-H", f"{name}: {value}")]
+    return shlex.join(["curl", "-sS", "-X", signed.method, *headers, "--data-binary", f"@{body}", signed.url])
