@@ -5,11 +5,15 @@ With `--check` it writes nothing and says which of them are not current.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
+from typer.core import TyperGroup
+
 from crossdock.api.app import api_description
+from crossdock.cli.main import app
 from crossdock.settings import Settings
 
 _DOCS = Path(__file__).parent.parent / "docs"
@@ -43,8 +47,17 @@ def settings_reference() -> str:
     )
 
 
+def cli_reference() -> str:
+    """Every command with its arguments and options."""
+    lines = [_MADE, "# Commands", "", "Each also has `--help`.", ""]
+    for name, command in _commands("crossdock", typer.main.get_command(app)):
+        lines += _command_section(name, command)
+    return "\n".join(lines)
+
+
 GENERATED: dict[Path, Callable[[], str]] = {
     _DOCS / "openapi.json": openapi,
+    _DOCS / "reference" / "cli.md": cli_reference,
     _DOCS / "reference" / "settings.md": settings_reference,
 }
 
@@ -62,6 +75,34 @@ def main(arguments: list[str]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(GENERATED[path](), encoding="utf-8")
     return 0
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """The command and those below it, each with its full name; groups are not commands of their own."""
+    if not isinstance(command, TyperGroup):
+        yield name, command
+        return
+    for word, below in command.commands.items():
+        if not below.hidden:
+            yield from _commands(f"{name} {word}", below)
+
+
+def _command_section(name: str, command: Any) -> list[str]:
+    context = typer.Context(command, info_name=name)
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    lines = [f"## {name}", "", command.help or "", "", f"    {usage}", ""]
+    records = [
+        record for param in command.params if param.name != "help" and (record := param.get_help_record(context))
+    ]
+    if records:
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| `{_cell(what)}` | {_cell(meaning)} |" for what, meaning in records]
+        lines.append("")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _kind(field: dict[str, Any]) -> str:
