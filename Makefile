@@ -49,6 +49,10 @@ generate: setup ## Write the files under docs/ that are made from the code
 test-outside: setup ## A part of the tests on the machine's own PostgreSQL (15 or later), where it has one
 	@$(PY) -m tests.outside_postgres $(PYTEST)
 
+.PHONY: bench
+bench: $(VENV)/runs ## Measure this machine: all, or NAME=deliveries, isolation, crash, idle
+	@$(PY) -m bench $(or $(NAME),all)
+
 .PHONY: clean
 clean: ## Delete .venv, caches and build results; the database and keys in the data folder stay
 	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
