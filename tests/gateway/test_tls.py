@@ -1,6 +1,7 @@
 """TLS to destinations: always verified, and proving who we are where asked."""
 
 import asyncio
+import ssl
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.errors import ConnectionLostError, RequestError, SendTimeoutError, TlsError
-from crossdock.gateway.tls import TlsContexts, validate_identity
+from crossdock.gateway.tls import TlsContexts, build_context, validate_identity
 from crossdock.gateway.transport import TlsIdentity
 from crossdock.kit.errors import InvalidInputError
 from tests.gateway.certificates import Authority, Certificate, server_context
@@ -164,6 +165,35 @@ async def test_a_context_is_made_once_however_many_want_it(authority: Authority)
     identity = _identity(authority, authority.client("ada"))
     made = await asyncio.gather(*(contexts.get(identity) for _ in range(20)))
     assert len({id(context) for context in made}) == 1
+
+
+async def test_a_failure_of_this_machine_is_not_kept(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    contexts = TlsContexts()
+    identity = _identity(authority, authority.client("ada"))
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        with pytest.raises(TlsError, match="no such file"):
+            await contexts.get(identity)
+    assert (await contexts.get(identity)).verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_private_key_is_never_on_disk_in_clear(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written: list[str] = []
+    load = ssl.SSLContext.load_cert_chain
+
+    def watched(self: ssl.SSLContext, certfile: Path, **named: str) -> None:
+        written.append(certfile.read_text())
+        load(self, certfile, **named)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watched)
+    build_context(_identity(authority, authority.client("ada")))
+    assert ["BEGIN ENCRYPTED PRIVATE KEY" in text and "BEGIN PRIVATE KEY" not in text for text in written] == [True]
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_an_identity_never_shows_its_key(authority: Authority) -> None:

@@ -56,7 +56,8 @@ _LATE: tuple[tuple[tuple[type[Exception], ...], type[TransportError], str], ...]
     ((TooManyBytesError,), ResponseError, "sent more headers or framing than is accepted"),
     ((UpgradedError,), ResponseError, "tried to switch to another protocol"),
     ((ClientResponseError, ClientPayloadError), ResponseError, "sent something that is not a valid HTTP response"),
-    ((ClientConnectionError,), ConnectionLostError, ""),
+    # uvloop and aiohttp raise a bare RuntimeError for a connection that went away under their hands.
+    ((ClientConnectionError, RuntimeError), ConnectionLostError, ""),
     (
         (InvalidURL, NonHttpUrlClientError, ValueError, TypeError),
         RequestError,
@@ -72,7 +73,7 @@ def translate(error: Exception, *, url: str, exchange: Exchange) -> TransportErr
         return None
     return kind(
         f"{_authority(url)} {what}.",
-        maybe_sent=exchange.sent and kind not in {RequestError, AddressBlockedError},
+        maybe_sent=exchange.sent and kind is not RequestError,
         stage=exchange.stage,
         remote_address=exchange.remote_address,
         response_status=exchange.response_status,

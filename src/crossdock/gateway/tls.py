@@ -1,10 +1,11 @@
 """TLS contexts: verification always on, one context for each identity."""
 
 import asyncio
+import functools
+import os
 import secrets
 import ssl
 from collections import OrderedDict
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from crossdock.gateway.errors import RequestError
+from crossdock.gateway.errors import RequestError, TlsError
 from crossdock.gateway.transport import TlsIdentity
 from crossdock.kit.errors import Fault, InvalidInputError
 
@@ -32,20 +33,21 @@ class TlsContexts:
         self._kept: OrderedDict[TlsIdentity, asyncio.Task[ssl.SSLContext]] = OrderedDict()
 
     async def get(self, identity: TlsIdentity) -> ssl.SSLContext:
-        """The identity's context; raises RequestError when its certificate or key is not usable."""
+        """The identity's context. Raises RequestError when its certificate or key is not usable, else TlsError."""
         task = self._kept.get(identity)
         if task is None:
             task = self._kept[identity] = asyncio.create_task(asyncio.to_thread(build_context, identity))
+            task.add_done_callback(functools.partial(self._forget_failed, identity))
             if len(self._kept) > _MAX_CONTEXTS:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(identity)
-        try:
-            # Shielded: others may wait for the same one when this caller is cancelled.
-            return await asyncio.shield(task)
-        except RequestError:
-            with suppress(KeyError):
-                del self._kept[identity]
-            raise
+        else:
+            self._kept.move_to_end(identity)
+        # Shielded: others may wait for the same one when this caller is cancelled.
+        return await asyncio.shield(task)
+
+    def _forget_failed(self, identity: TlsIdentity, task: asyncio.Task[ssl.SSLContext]) -> None:
+        if (task.cancelled() or task.exception() is not None) and self._kept.get(identity) is task:
+            del self._kept[identity]
 
 
 def build_context(identity: TlsIdentity) -> ssl.SSLContext:
@@ -87,3 +89,6 @@ def _load_client_certificate(context: ssl.SSLContext, certificate_pem: str, priv
         raise RequestError(
             "The client certificate and private key cannot be used: give a PEM certificate and its unencrypted PEM key."
         ) from None
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise TlsError(f"The client certificate could not be loaded on this machine: {reason}.") from error
