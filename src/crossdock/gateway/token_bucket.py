@@ -27,6 +27,11 @@ class TokenBucket:
         self._refill(now)
         self._tokens -= 1
 
+    def full_in_s(self, now: float) -> float:
+        """Seconds until it holds all it can."""
+        self._refill(now)
+        return (self._size - self._tokens) / self.rate_per_s
+
     def _refill(self, now: float) -> None:
         self._tokens = min(self._size, self._tokens + (now - self._at) * self.rate_per_s)
         self._at = now

@@ -1,19 +1,40 @@
+import asyncio
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from crossdock.db.changes import Change
+from crossdock.features.deliveries import dispatch, leases
 from crossdock.features.deliveries.dispatch import Dispatcher
 from crossdock.features.deliveries.lane import Lane
+from crossdock.features.deliveries.models import SubscriptionStatus
 from crossdock.features.deliveries.schemas import SubscriptionCreated
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.worker.worker import Worker
-from tests.hub import Hub, with_settings
+from tests.hub import ACTOR, Hub, with_settings
 from tests.receivers import BROKEN, Gate, Receiver
 from tests.waiting import eventually
 
 
 def key_of(subscription: SubscriptionCreated) -> UUID:
     return parse_id(IdKind.SUBSCRIPTION, subscription.id)
+
+
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes are given back as soon as they have nothing to do."""
+    monkeypatch.setattr(dispatch, "_IDLE_BEFORE_RELEASE_S", 0.01)
+    monkeypatch.setattr(leases, "_TICK_S", 0.05)
+
+
+async def given_back(hub: Hub, subscription: SubscriptionCreated) -> None:
+    """Returns when nobody owns the lane."""
+
+    async def free() -> bool:
+        return (await hub.lane(subscription))["owner"] is None
+
+    await eventually(free)
 
 
 @pytest.mark.usefixtures("worker")
@@ -59,3 +80,62 @@ async def test_the_late_end_of_an_attempt_leaves_the_lane_that_was_taken_back_al
     second.open()
     (delivery,) = await hub.ended(subscription)
     assert (delivery["status"], delivery["attempt_count"], len(receiver.requests)) == ("delivered", 1, 2)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_lane_stays_with_its_owner_while_its_settings_are_read_again(hub: Hub, receiver: Receiver) -> None:
+    # What waits for the rate limit is neither under way nor at rest: a lane given back here would start afresh.
+    subscription = await hub.subscribe(receiver, rate_limit_per_s=1)
+    await hub.publish(1, 2, 3)
+    await receiver.got(1)
+    epoch = (await hub.lane(subscription))["epoch"]
+    for number in range(10):
+        await hub.services.subscriptions.patch(
+            hub.tenant_id, ACTOR, key_of(subscription), {"description": f"version {number}"}
+        )
+    await receiver.got(3)
+    assert (await hub.lane(subscription))["epoch"] == epoch
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_rate_limit_counts_across_the_rest_of_a_lane(
+    hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restless(monkeypatch)
+    subscription = await hub.subscribe(receiver, rate_limit_per_s=0.4)
+    await given_back(hub, subscription)
+    await hub.publish(1)
+    await receiver.got(1)
+    await given_back(hub, subscription)
+    await hub.publish(2)
+    first, second = await receiver.got(2)
+    assert second.at - first.at >= timedelta(seconds=2.5)
+
+
+async def test_settings_that_change_while_a_lane_is_being_taken_count(
+    hub: Hub, worker: Worker, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restless(monkeypatch)
+    subscription = await hub.subscribe(receiver)
+    await given_back(hub, subscription)
+    load = hub.services.loader.load
+    paused = asyncio.Event()
+    notices: list[Change | None] = []
+
+    async def load_and_pause(*asked: Any) -> Any:
+        loaded = await load(*asked)
+        if not paused.is_set():
+            paused.set()
+            hub.services.changes.on_change(notices.append)
+            await hub.services.subscriptions.set_status(
+                hub.tenant_id, ACTOR, key_of(subscription), SubscriptionStatus.PAUSED, None
+            )
+            # One from the service itself, one from the database; both come to nothing, since nobody has the lane.
+            await eventually(lambda: len(notices) >= 2 and not worker._leases._reloads)
+        return loaded
+
+    monkeypatch.setattr(hub.services.loader, "load", load_and_pause)
+    await hub.publish(1)
+    await paused.wait()
+    await given_back(hub, subscription)
+    assert receiver.requests == []

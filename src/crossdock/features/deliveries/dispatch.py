@@ -71,6 +71,8 @@ class Dispatcher:
         self._may_send: Callable[[], bool] = lambda: True
         self._stopping = False
         self._reloading = asyncio.Lock()
+        self._adopting: dict[UUID, UUID] = {}
+        self._overtaken: set[UUID] = set()
 
     def start(self, may_send: Callable[[], bool]) -> None:
         """Start reading and sending; `may_send` says whether the lease is certainly still ours."""
@@ -118,9 +120,7 @@ class Dispatcher:
             return []
         unreadable: list[Handback] = []
         later = self._clock.now() + _BROKEN_HOLD
-        destinations = await self._loader.load(
-            [claim.tenant_id for claim in claims], [claim.subscription_id for claim in claims]
-        )
+        destinations = await self._settings_of(claims)
         for claim in claims:
             destination = destinations.get(claim.subscription_id)
             if destination is None:
@@ -137,6 +137,17 @@ class Dispatcher:
             self._pump(lane)
         metrics.LANES_OWNED.set(len(self._lanes))
         return unreadable
+
+    async def _settings_of(self, claims: list[Claim]) -> dict[UUID, Destination]:
+        """The settings of lanes that are not ours yet; read again where they changed while they were read."""
+        found: dict[UUID, Destination] = {}
+        self._adopting = {claim.subscription_id: claim.tenant_id for claim in claims}
+        while self._adopting:
+            self._overtaken.clear()
+            found |= await self._loader.load(list(self._adopting.values()), list(self._adopting))
+            self._adopting = {key: tenant for key, tenant in self._adopting.items() if key in self._overtaken}
+            found = {key: destination for key, destination in found.items() if key not in self._adopting}
+        return found
 
     def drop(self, subscription_ids: Iterable[UUID]) -> None:
         """These lanes have another owner, or none; what is under way will not be recorded."""
@@ -203,6 +214,7 @@ class Dispatcher:
         for lane in self._lanes.values():
             if subscription_ids is None or lane.subscription_id in subscription_ids:
                 lane.stale.add(suspension)
+        self._overtaken.update(self._adopting if subscription_ids is None else subscription_ids)
         return suspension
 
     def wake(self, subscription_ids: list[UUID] | None) -> None:
@@ -392,19 +404,29 @@ class Dispatcher:
             tenant_id=lane.destination.tenant_id,
             subscription_id=lane.subscription_id,
             epoch=lane.epoch,
-            hold_until=lane.held_until(self._clock.now()),
+            hold_until=self._free_at(lane),
             breaker=lane.breaker.save(),
         )
+
+    def _free_at(self, lane: Lane) -> datetime | None:
+        """When the next owner may send: its bucket will be full, and must not be while ours is not."""
+        now = self._clock.now()
+        held = lane.held_until(now)
+        filling_s = 0.0 if lane.bucket is None else lane.bucket.full_in_s(asyncio.get_running_loop().time())
+        if not filling_s:
+            return held
+        full_at = now + timedelta(seconds=filling_s)
+        return full_at if held is None else max(held, full_at)
 
     def _bucket(self, destination: Destination) -> TokenBucket | None:
         rate = destination.rate_limit_per_s
         return TokenBucket(rate, now=asyncio.get_running_loop().time()) if rate else None
 
     def _is_idle(self, lane: Lane, now: datetime, monotonic: float) -> bool:
-        if lane.unsettled or lane.reading:
+        if lane.unsettled or lane.reading or lane.stale:
             lane.idle_since = None
             return False
-        if lane.leaving or not lane.active:
+        if not lane.active:
             return True
         soon = now + timedelta(seconds=_IDLE_BEFORE_RELEASE_S)
         held = lane.held_until(now)
