@@ -21,6 +21,7 @@ from crossdock.features.deliveries.schemas import (
 )
 from crossdock.features.deliveries.service import SubscriptionService
 from crossdock.features.deliveries.trial import Trial
+from crossdock.features.events.service import EventService
 from crossdock.http.access import CurrentActor, Principal, Requires, TenantSession
 from crossdock.http.pagination import Page, Paging, cut
 from crossdock.http.provided import Provided
@@ -32,6 +33,7 @@ router = APIRouter(prefix="/api/v1", tags=["webhooks out"])
 WebhookReader = Annotated[Principal, Requires(Permission.WEBHOOK_READ)]
 WebhookKeeper = Annotated[Principal, Requires(Permission.WEBHOOK_MANAGE)]
 Subscriptions = Annotated[SubscriptionService, Provided(SubscriptionService)]
+Events = Annotated[EventService, Provided(EventService)]
 History = Annotated[DeliveryHistory, Provided(DeliveryHistory)]
 
 _SUBSCRIPTIONS = "/webhooks/subscriptions"
@@ -251,9 +253,12 @@ async def replay_delivery(
 
 @router.get("/events/{event_id}/deliveries")
 async def list_event_deliveries(
-    _: WebhookReader, session: TenantSession, history: History, page: Paging, event_id: str
+    _: WebhookReader, session: TenantSession, history: History, events: Events, page: Paging, event_id: str
 ) -> Page[DeliveryOut]:
     """Where an event went."""
-    rows = await history.list(session, page, event_id=parse_id(IdKind.EVENT, event_id))
+    wanted = parse_id(IdKind.EVENT, event_id)
+    rows = await history.list(session, page, event_id=wanted)
+    if not rows:
+        await events.event(session, wanted)  # nobody subscribes, or there is no such event
     kept, next_cursor = cut(rows, page, lambda row: row.id)
     return Page(items=[DeliveryOut.of(row) for row in kept], next_cursor=next_cursor)
