@@ -20,8 +20,15 @@ from crossdock.db.urls import libpq_url
 URL_VARIABLE = "CROSSDOCK_TEST_DATABASE_URL"
 
 _PARTITION_DAYS_AHEAD = 3
-# Nothing of a test outlives it, so nothing need survive a power cut.
-_SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200"}
+# Nothing of a test outlives it, so nothing need survive a power cut. And no owner may throw an autovacuum worker
+# out of the database that he drops.
+_SERVER_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "max_connections": "200",
+}
 
 
 @contextmanager
