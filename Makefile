@@ -5,6 +5,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # More workers than this wait for the one database they share.
 PYTEST := $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal
+# What depends most on the version of PostgreSQL, and on being an ordinary role of it.
+OUTSIDE := $(wildcard tests/migrations tests/db/test_migrate.py tests/db/test_backup.py tests/jobs \
+  tests/features/events tests/features/deliveries tests/journeys)
 # Compiling all of every package takes longer than compiling what is used when it is used.
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
@@ -47,7 +50,7 @@ generate: setup ## Write the files under docs/ that are made from the code
 
 .PHONY: test-outside
 test-outside: setup ## A part of the tests on the machine's own PostgreSQL (15 or later), where it has one
-	@$(PY) -m tests.outside_postgres $(PYTEST)
+	@$(PY) -m tests.outside_postgres $(PYTEST) $(OUTSIDE)
 
 .PHONY: bench
 bench: $(VENV)/runs ## Measure this machine: all, or NAME=deliveries, isolation, crash, idle
