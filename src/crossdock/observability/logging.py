@@ -16,13 +16,15 @@ def configure_logging(*, level: str, log_format: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        # As text before the masking, and plain: a traceback that shows local variables shows the secrets in them.
+        structlog.processors.format_exc_info,
         _mask,
     ]
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     renderer: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
