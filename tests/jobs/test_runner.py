@@ -307,3 +307,16 @@ async def test_a_notice_waits_until_it_can_be_heard(database: Database) -> None:
             assert await heard.get() == "hello"
         await sending
         await lent.reset()
+
+
+async def test_what_an_error_quotes_is_not_stored(database: Database) -> None:
+    async def fail(_run: TaskRun) -> None:
+        raise RuntimeError("card 4111 1111 1111 1111")
+
+    ledger = Ledger(fail)
+    async with running(database, ledger.task()):
+        await put(database, b"a")
+        await eventually(lambda: is_empty(database))
+    log = await database.pool(Role.WORKER).fetch("SELECT l::text AS line FROM pgqueuer_log l")
+    assert len(log) > 3
+    assert not any("4111" in row["line"] for row in log)
