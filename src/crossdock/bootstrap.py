@@ -212,10 +212,10 @@ def lane_parts(services: Services) -> tuple[LaneRepository, Dispatcher, Recorder
 
 
 @asynccontextmanager
-async def database_url(settings: Settings, *, kept_alive: bool = False) -> AsyncIterator[str]:
+async def database_url(settings: Settings, *, kept_alive: bool = False, migrated: bool = True) -> AsyncIterator[str]:
     """The owner's address of the configured database, or of our own, which is started and migrated.
 
-    `kept_alive` starts our own again whenever it dies.
+    `kept_alive` starts our own again whenever it dies; without `migrated` its schema is left as it is.
     """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
@@ -223,7 +223,8 @@ async def database_url(settings: Settings, *, kept_alive: bool = False) -> Async
     server = await asyncio.to_thread(embedded.start, settings.data_dir)
     keeper = EmbeddedKeeper(data_dir=settings.data_dir)
     try:
-        await migrate.upgrade(server.dsn)
+        if migrated:
+            await migrate.upgrade(server.dsn)
         if kept_alive:
             keeper.start()
         yield server.dsn

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from crossdock.cli import audit, key, serve, tenant, user, webhook
+from crossdock.cli import audit, db, doctor, key, serve, tenant, user, webhook
 from crossdock.cli.commands import CommandGroup
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command()(serve.serve)
 app.command()(serve.api)
 app.command()(serve.worker)
 app.command(name="migrate")(serve.migrate_database)
+app.command()(doctor.doctor)
+app.add_typer(db.app, name="db")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(user.app, name="user")
 app.add_typer(key.app, name="key")

@@ -1,0 +1,325 @@
+"""`crossdock doctor`: what is wrong with this installation, and how to mend it."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+import typer
+from pydantic import BaseModel
+
+from crossdock.bootstrap import encryption_keys
+from crossdock.cli.output import AsJson, print_json
+from crossdock.cli.processes import running_hub
+from crossdock.db import embedded, migrate
+from crossdock.db.engine import CONNECTION_LOST
+from crossdock.db.urls import libpq_url, masked
+from crossdock.features.deliveries.destinations import KEY_PURPOSE
+from crossdock.kit.crypto import KeyRing, new_key
+from crossdock.kit.errors import CrossdockError
+from crossdock.settings import Settings
+
+_LEAST_FREE_BYTES = 1024**3
+_MOST_SKEW_S = 5
+_OLDEST_OUTBOX_S = 60
+_GROUP_AND_OTHERS = 0o077
+
+
+class Verdict(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+class Finding(BaseModel):
+    """One check: what was found, and what to do about it."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    mend: str | None = None
+
+
+class Examination:
+    """The findings so far."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+
+    def ok(self, check: str, found: str) -> None:
+        """A check that is well."""
+        self.findings.append(Finding(check=check, verdict=Verdict.OK, found=found))
+
+    def note(self, check: str, found: str, mend: str) -> None:
+        """Something to know."""
+        self.findings.append(Finding(check=check, verdict=Verdict.NOTE, found=found, mend=mend))
+
+    def wrong(self, check: str, found: str, mend: str) -> None:
+        """Something to mend."""
+        self.findings.append(Finding(check=check, verdict=Verdict.WRONG, found=found, mend=mend))
+
+
+def doctor(
+    *,
+    fresh_key: Annotated[bool, typer.Option("--new-key", help="Print a fresh encryption key and leave.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong with this installation and how to mend it; exit code 1 if anything is."""
+    if fresh_key:
+        typer.echo(new_key())
+        return
+    examination = Examination()
+    asyncio.run(_examine(Settings(), examination))
+    if as_json:
+        print_json([finding.model_dump(mode="json") for finding in examination.findings])
+    else:
+        for finding in examination.findings:
+            _show(finding)
+    if any(finding.verdict is Verdict.WRONG for finding in examination.findings):
+        raise typer.Exit(1)
+
+
+def _show(finding: Finding) -> None:
+    sign, colour = {
+        Verdict.OK: ("✓", typer.colors.GREEN),
+        Verdict.NOTE: ("•", typer.colors.YELLOW),
+        Verdict.WRONG: ("✗", typer.colors.RED),
+    }[finding.verdict]
+    typer.secho(f"{sign} ", fg=colour, nl=False)
+    typer.echo(f"{finding.check}: {finding.found}")
+    if finding.mend:
+        typer.echo(f"    {finding.mend}")
+
+
+async def _examine(settings: Settings, examination: Examination) -> None:
+    _data_folder(settings, examination)
+    await _port(settings, examination)
+    async with _connection(settings, examination) as connection:
+        if connection is None:
+            return
+        if not await _schema(connection, examination):
+            return
+        checks: list[Callable[[asyncpg.Connection[asyncpg.Record], Examination], Awaitable[None]]] = [
+            _roles,
+            _partitions,
+            _clock,
+            _workers,
+            _work_waiting,
+        ]
+        for check in checks:
+            await check(connection, examination)
+        await _secrets(connection, settings, examination)
+
+
+def _data_folder(settings: Settings, examination: Examination) -> None:
+    folder = settings.data_dir
+    if not folder.exists():
+        examination.note("data folder", f"{folder} does not exist yet", "The first `crossdock serve` makes it.")
+        return
+    loose = [
+        path.name
+        for path in folder.iterdir()
+        if path.name in {"encryption_keys", "operator_key", "demo.json"} and path.stat().st_mode & _GROUP_AND_OTHERS
+    ]
+    if loose:
+        examination.wrong(
+            "data folder",
+            f"others may read {', '.join(loose)} in {folder}",
+            f"chmod 600 {' '.join(str(folder / name) for name in loose)}",
+        )
+    else:
+        examination.ok("data folder", str(folder))
+    free = shutil.disk_usage(_existing(folder)).free
+    if free < _LEAST_FREE_BYTES:
+        examination.wrong(
+            "disk", f"{free // 1024**2} MiB are free", "Free some space, or shorten CROSSDOCK_RETENTION_DAYS."
+        )
+    else:
+        examination.ok("disk", f"{free // 1024**3} GiB are free")
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+async def _port(settings: Settings, examination: Examination) -> None:
+    running = running_hub(settings.data_dir)
+    if running is not None:
+        examination.ok("hub", f"runs at {running}")
+        return
+    try:
+        socket.create_server((settings.host, settings.port)).close()
+    except OSError as error:
+        examination.wrong(
+            "port",
+            f"{settings.host} port {settings.port} cannot be used: {error.strerror}",
+            "Stop what holds it, or set CROSSDOCK_PORT.",
+        )
+    else:
+        examination.note("hub", "does not run", "`crossdock serve` starts it.")
+
+
+@asynccontextmanager
+async def _connection(
+    settings: Settings, examination: Examination
+) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record] | None]":
+    dsn = _dsn(settings, examination)
+    connection: asyncpg.Connection[asyncpg.Record] | None = None
+    if dsn is not None:
+        try:
+            connection = await asyncpg.connect(libpq_url(dsn), timeout=5)
+        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
+            examination.wrong(
+                "database",
+                f"{masked(dsn)} cannot be reached: {error}",
+                "Start it, or correct CROSSDOCK_DATABASE_URL.",
+            )
+    try:
+        yield connection
+    finally:
+        if connection is not None:
+            await connection.close()
+
+
+def _dsn(settings: Settings, examination: Examination) -> str | None:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    status = embedded.status(settings.data_dir)
+    try:
+        dsn = embedded.current(settings.data_dir).dsn
+    except embedded.EmbeddedError as error:
+        if status.state in {"absent", "stopped"}:
+            examination.note(
+                "database", f"our own PostgreSQL is {status.state}", "It starts with `crossdock serve`; then ask again."
+            )
+        else:
+            examination.wrong("database", f"{status.state}: {error.message}", f"Its log says more: {status.log}")
+        return None
+    examination.ok("database", f"our own PostgreSQL {status.cluster_version}, {status.size_bytes // 1024**2} MiB")
+    return dsn
+
+
+async def _schema(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> bool:
+    version = connection.get_server_version()
+    if version.major < 15:  # noqa: PLR2004 - the least that the design asks for
+        examination.wrong("PostgreSQL", f"is version {version.major}", "Crossdock needs 15 or later.")
+        return False
+    try:
+        revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        revision = None
+    newest = migrate.newest_revision()
+    if revision != newest:
+        examination.wrong(
+            "schema", f"is at revision {revision or 'none'}, this version wants {newest}", "Run `crossdock migrate`."
+        )
+        return False
+    examination.ok("schema", f"revision {revision}")
+    return True
+
+
+async def _roles(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
+    rows = await connection.fetch(
+        "SELECT rolname, rolsuper OR rolbypassrls AS bypasses, pg_has_role(current_user, oid, 'MEMBER') AS ours "
+        "FROM pg_roles WHERE rolname LIKE 'crossdock\\_%'"
+    )
+    found = {row["rolname"]: row for row in rows}
+    for role in ("crossdock_app", "crossdock_ingest", "crossdock_worker"):
+        row = found.get(role)
+        if row is None or not row["ours"]:
+            examination.wrong(
+                "roles", f"{role} is missing, or not granted to us", f"As a superuser: CREATE ROLE {role}; GRANT it."
+            )
+        elif row["bypasses"]:
+            examination.wrong(
+                "roles",
+                f"{role} can see every tenant",
+                f"As a superuser: ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS",
+            )
+    if not any(finding.check == "roles" for finding in examination.findings):
+        examination.ok("roles", "three, none of which can pass row-level security")
+
+
+async def _partitions(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
+    ahead = await connection.fetchval(
+        "SELECT count(*) FROM generate_series(0, 1) AS day WHERE to_regclass("
+        "'events_p' || to_char((now() AT TIME ZONE 'UTC')::date + day::int, 'YYYYMMDD')) IS NOT NULL"
+    )
+    if ahead < 2:  # noqa: PLR2004 - today and tomorrow
+        examination.wrong(
+            "partitions", "today's or tomorrow's are missing", "A running worker makes them; start `crossdock serve`."
+        )
+    else:
+        examination.ok("partitions", "made ahead")
+
+
+async def _clock(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
+    theirs: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    skew_s = abs((datetime.now(UTC) - theirs).total_seconds())
+    if skew_s > _MOST_SKEW_S:
+        examination.wrong(
+            "clock", f"this machine and the database differ by {skew_s:.0f} s", "Have both set their clocks by NTP."
+        )
+    else:
+        examination.ok("clock", "agrees with the database's")
+
+
+async def _workers(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
+    alive = await connection.fetchval("SELECT count(*) FROM workers WHERE lease_until > now()")
+    if alive:
+        examination.ok("workers", f"{alive} alive")
+    else:
+        examination.note(
+            "workers", "none is alive; nothing is delivered", "Start `crossdock serve` or `crossdock worker`."
+        )
+
+
+async def _work_waiting(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
+    outbox_s = await connection.fetchval("SELECT extract(epoch FROM now() - min(created_at)) FROM outbox")
+    if outbox_s is not None and outbox_s > _OLDEST_OUTBOX_S:
+        examination.wrong(
+            "outbox", f"its oldest entry waits for {outbox_s:.0f} s", "A worker publishes it; its log says what fails."
+        )
+    dead = await connection.fetchval("SELECT count(*) FROM receipts WHERE status = 'dead'")
+    if dead:
+        examination.note(
+            "inbound webhooks",
+            f"{dead} could not be processed",
+            "`crossdock webhook endpoint receipts` shows why; `… retry` tries again.",
+        )
+    disabled = await connection.fetchval("SELECT count(*) FROM subscriptions WHERE status = 'disabled'")
+    if disabled:
+        examination.note(
+            "subscriptions", f"{disabled} are disabled", "`crossdock webhook subscription list` shows why."
+        )
+
+
+async def _secrets(
+    connection: "asyncpg.Connection[asyncpg.Record]", settings: Settings, examination: Examination
+) -> None:
+    if settings.encryption_keys is None and not (settings.data_dir / "encryption_keys").exists():
+        stored = await connection.fetchval("SELECT count(*) FROM subscription_keys")
+        if stored:
+            examination.wrong(
+                "encryption keys",
+                f"there is no {settings.data_dir / 'encryption_keys'}, and {stored} secrets are stored",
+                "Put the file back from its backup, or set CROSSDOCK_ENCRYPTION_KEYS.",
+            )
+        return
+    try:
+        ring = KeyRing(encryption_keys(settings))
+        row = await connection.fetchrow("SELECT tenant_id, secret FROM subscription_keys LIMIT 1")
+        if row is not None:
+            ring.decrypt(row["secret"], tenant_id=row["tenant_id"], purpose=KEY_PURPOSE)
+    except CrossdockError as error:
+        examination.wrong("encryption keys", error.message, "Add the missing key to CROSSDOCK_ENCRYPTION_KEYS.")
+    else:
+        examination.ok("encryption keys", "open what is stored")
