@@ -92,7 +92,10 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=drain_timeout_s)
         for task in list(self._tasks):
             task.cancel()
-        return [self._handback(lane) for lane in self._lanes.values()]
+        handbacks = [self._handback(lane) for lane in self._lanes.values()]
+        # From now on publishers of this process tell others of what they commit.
+        self.drop(self._lanes)
+        return handbacks
 
     # Lanes come and go.
 
@@ -378,6 +381,9 @@ class Dispatcher:
                 await self._read(lanes)
             except CONNECTION_LOST as error:
                 _log.warning("lane_read_failed", error=repr(error))
+                await asyncio.sleep(_READ_RETRY_PAUSE_S)
+            except Exception:  # noqa: BLE001 - without a reader all lanes would stand still
+                _log.exception("lane_read_broke")
                 await asyncio.sleep(_READ_RETRY_PAUSE_S)
 
     async def _read(self, lanes: list[Lane]) -> None:

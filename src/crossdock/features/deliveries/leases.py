@@ -48,6 +48,7 @@ class LeaseLoop:
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._next_forgotten = 0.0
         self._next_wake_all = 0.0
         self._next_look = 0.0
@@ -65,6 +66,9 @@ class LeaseLoop:
 
     async def stop(self, drain_timeout_s: float) -> None:
         """Let work in hand finish, give all lanes back and leave."""
+        self._stopped = True
+        for reload in self._reloads:
+            reload.cancel()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -88,6 +92,9 @@ class LeaseLoop:
                 await self._step()
             except (*CONNECTION_LOST, UnavailableError) as error:
                 _log.warning("lease_step_failed", error=repr(error))
+                await asyncio.sleep(_TICK_S / 2)
+            except Exception:  # noqa: BLE001 - without this loop the worker would lose its lanes and take no more
+                _log.exception("lease_step_broke")
                 await asyncio.sleep(_TICK_S / 2)
 
     async def _step(self) -> None:
@@ -163,6 +170,8 @@ class LeaseLoop:
     # Notices
 
     def _changed(self, change: Change | None) -> None:
+        if self._stopped:
+            return
         if change is None:
             self._reload(None)
         elif change.kind == "subscription":
@@ -180,6 +189,9 @@ class LeaseLoop:
             try:
                 await self._dispatcher.reload(subscription_ids, suspended)
             except CONNECTION_LOST:
+                await asyncio.sleep(_TICK_S)
+            except Exception:  # noqa: BLE001 - the lanes stand still until their settings have been read
+                _log.exception("lane_reload_broke")
                 await asyncio.sleep(_TICK_S)
             else:
                 return

@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+
+from crossdock.db.changes import Change
+from crossdock.features.deliveries import leases
+from crossdock.features.deliveries.lane_repository import LaneRepository
+from crossdock.worker.worker import Worker
+from tests.hub import Hub, working
+from tests.receivers import Receiver
+from tests.waiting import eventually
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[Exception]:
+    """Has a method raise what nobody foresaw the first time; the answer holds the error once it was raised."""
+    original = getattr(owner, name)
+    raised: list[Exception] = []
+
+    async def faulty(self: Any, *arguments: Any, **named: Any) -> Any:
+        if not raised:
+            raised.append(ZeroDivisionError("nobody foresaw this"))
+            raise raised[0]
+        return await original(self, *arguments, **named)
+
+    monkeypatch.setattr(owner, name, faulty)
+    return raised
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("statement", ["claim_woken", "release", "read_due", "next_due", "renew", "owned"])
+async def test_a_fault_that_nobody_foresaw_puts_work_off_and_does_not_end_it(
+    hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.setattr(leases, "_TICK_S", 0.05)
+    subscription = await hub.subscribe(receiver)
+    raised = failing_once(monkeypatch, LaneRepository, statement)
+    await hub.publish(1)
+    await eventually(lambda: raised)
+    await hub.publish(2)
+    rows = await hub.ended(subscription, 2)
+    assert {row["status"] for row in rows} == {"delivered"}
+
+
+async def test_settings_that_cannot_be_read_are_read_again(
+    hub: Hub, worker: Worker, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_TICK_S", 0.05)
+    await hub.subscribe(receiver)
+    await hub.publish(1)
+    await receiver.got(1)
+    raised = failing_once(monkeypatch, type(hub.services.loader), "load")
+    worker._leases._changed(None)
+    await eventually(lambda: raised and not worker._leases._reloads)
+    await hub.publish(2)
+    await receiver.got(2)
+
+
+async def test_after_a_worker_has_stopped_its_process_wakes_others_for_what_it_takes_in(
+    hub: Hub, receiver: Receiver
+) -> None:
+    async with working(hub.services):
+        subscription = await hub.subscribe(receiver)
+        await hub.publish(1)
+        await receiver.got(1)
+    await hub.publish(2)
+    assert (await hub.lane(subscription))["wake_at"] is not None
+
+
+async def test_a_stopped_worker_listens_to_nothing(hub: Hub, receiver: Receiver) -> None:
+    async with working(hub.services) as worker:
+        await hub.subscribe(receiver)
+    hub.services.changes.announce(Change("subscription", str(hub.tenant_id), str(hub.tenant_id)))
+    assert not worker._leases._reloads
