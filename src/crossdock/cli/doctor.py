@@ -137,6 +137,10 @@ def _data_folder(settings: Settings, examination: Examination) -> None:
         )
     else:
         examination.ok("data folder", str(folder))
+    for home in embedded.abandoned_homes():
+        examination.note(
+            "old databases", f"{home} belongs to no data folder any more", f"If no disk is missing: rm -r {home}"
+        )
     free = shutil.disk_usage(_existing(folder)).free
     if free < _LEAST_FREE_BYTES:
         examination.wrong(
