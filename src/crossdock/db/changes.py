@@ -1,15 +1,18 @@
 """Notices from the database: what changed (so that caches forget it) and which lanes to wake."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import asyncpg
 import structlog
 
 from crossdock.db.engine import CONNECTION_LOST, Role
 from crossdock.db.urls import libpq_url
+
+T = TypeVar("T")
 
 CHANGES_CHANNEL = "crossdock_changes"
 LANES_CHANNEL = "crossdock_lanes"
@@ -58,7 +61,7 @@ class ChangeFeed:
         self._pass_on(change)
 
     async def start(self) -> None:
-        """Start listening; returns once the first connection listens."""
+        """Start listening; returns once the first connection listens, however long that takes."""
         self._task = asyncio.create_task(self._listen(), name="change-feed")
         await self._connected.wait()
 
@@ -75,12 +78,16 @@ class ChangeFeed:
                 await self._listen_once()
             except CONNECTION_LOST as error:
                 _log.warning("change_feed_lost", error=str(error))
+            except Exception:  # noqa: BLE001 - a process that hears of no change any more must not look alive
+                _log.exception("change_feed_broke")
             await asyncio.sleep(_RECONNECT_PAUSE_S)
 
     async def _listen_once(self) -> None:
         connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
             libpq_url(self._dsn), timeout=_KEEPALIVE_S, server_settings={"role": Role.APP.value}
         )
+        gone = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: gone.set())
         try:
             await connection.add_listener(CHANGES_CHANNEL, self._changed)
             await connection.add_listener(LANES_CHANNEL, self._lanes_due)
@@ -88,7 +95,9 @@ class ChangeFeed:
             self._pass_on(None)
             self._connected.set()
             while True:
-                await asyncio.sleep(_KEEPALIVE_S)
+                # A peer that closes is heard at once, one that vanishes only when asked.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(gone.wait(), _KEEPALIVE_S)
                 await connection.execute("SELECT 1", timeout=_KEEPALIVE_S)
         finally:
             with suppress(*CONNECTION_LOST):
@@ -100,12 +109,17 @@ class ChangeFeed:
         self._pass_on(Change(kind=kind, tenant_id=tenant_id, entity_id=entity_id))
 
     def _lanes_due(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        for listener in self._on_lanes:
-            listener(str(payload))
+        self._tell(self._on_lanes, str(payload))
 
     def _pass_on(self, change: Change | None) -> None:
-        for listener in self._on_change:
-            listener(change)
+        self._tell(self._on_change, change)
         if change is None:
-            for lane_listener in self._on_lanes:
-                lane_listener(None)
+            self._tell(self._on_lanes, None)
+
+    @staticmethod
+    def _tell(listeners: Sequence[Callable[[T], None]], notice: T) -> None:
+        for listener in listeners:
+            try:
+                listener(notice)
+            except Exception:  # noqa: BLE001 - one listener's fault must not keep the notice from the others
+                _log.exception("change_listener_broke")
