@@ -1,35 +1,13 @@
 """The commands about tenants, users, keys and the audit log, on a database without a running hub."""
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from typer.testing import CliRunner, Result
 
-from crossdock.cli.main import app
 from crossdock.db.urls import libpq_url
-from crossdock.observability.logging import configure_logging
-
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def crossdock(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Runs `crossdock` with these arguments on this test's database."""
-    monkeypatch.setenv("CROSSDOCK_DATABASE_URL", database_url)
-    monkeypatch.setenv("CROSSDOCK_DATA_DIR", str(tmp_path / "data"))
-    runner = CliRunner()
-    yield lambda *arguments: runner.invoke(app, arguments)
-    configure_logging(level="info", log_format="json")
-
-
-def answer(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+from tests.cli.conftest import Command, answer
 
 
 @pytest.fixture

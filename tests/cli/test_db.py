@@ -1,0 +1,30 @@
+"""`crossdock db`: what was backed up comes back, and nothing is written over by mistake."""
+
+from pathlib import Path
+
+from tests.cli.conftest import Command, answer
+
+
+def test_a_backup_brings_back_what_was_there(crossdock: Command, tmp_path: Path) -> None:
+    answer(crossdock("tenant", "create", "acme", "--name", "Acme", "--json"))
+    target = tmp_path / "hub.dump"
+    assert answer(crossdock("db", "backup", str(target), "--json"))["size_bytes"] == target.stat().st_size
+    answer(crossdock("tenant", "create", "later", "--name", "Later", "--json"))
+
+    refused = crossdock("db", "restore", str(target))
+    assert refused.exit_code == 1
+    assert "error:" in refused.output
+
+    answer(crossdock("db", "restore", str(target), "--replace", "--json"))
+    assert [tenant["slug"] for tenant in answer(crossdock("tenant", "list", "--json"))] == ["acme"]
+
+
+def test_a_backup_does_not_replace_a_file_unasked(crossdock: Command, tmp_path: Path) -> None:
+    target = tmp_path / "hub.dump"
+    target.write_text("something else")
+    assert crossdock("db", "backup", str(target)).exit_code == 1
+    assert target.read_text() == "something else"
+
+
+def test_the_url_is_the_configured_one(crossdock: Command, database_url: str) -> None:
+    assert answer(crossdock("db", "url", "--json"))["url"].partition("?")[0] == database_url.partition("?")[0]

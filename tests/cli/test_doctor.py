@@ -1,0 +1,83 @@
+"""`crossdock doctor` on installations that are well, and on such as are not."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from crossdock.db.urls import libpq_url
+from crossdock.kit.crypto import KeyRing
+from tests.cli.conftest import Command, answer
+
+
+def execute(database_url: str, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(libpq_url(database_url))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def findings(result: Any) -> dict[str, dict[str, Any]]:
+    return {finding["check"]: finding for finding in json.loads(result.stdout)}
+
+
+def test_an_installation_that_is_well_has_nothing_wrong(crossdock: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    found = {finding["check"]: finding["verdict"] for finding in answer(crossdock("doctor", "--json"))}
+    assert found["schema"] == found["roles"] == found["partitions"] == found["clock"] == "ok"
+    assert "wrong" not in found.values()
+
+
+def test_a_schema_that_is_behind_is_wrong_and_migrate_is_named(crossdock: Command, database_url: str) -> None:
+    execute(database_url, "UPDATE alembic_version SET version_num = '0001'")
+    result = crossdock("doctor", "--json")
+    assert result.exit_code == 1
+    assert findings(result)["schema"]["mend"] == "Run `crossdock migrate`."
+
+
+def test_missing_partitions_are_wrong(crossdock: Command, database_url: str) -> None:
+    execute(database_url, "SELECT crossdock_drop_partitions('events', '2999-01-01')")
+    result = crossdock("doctor", "--json")
+    assert result.exit_code == 1
+    assert findings(result)["partitions"]["verdict"] == "wrong"
+
+
+def test_a_database_that_does_not_answer_is_wrong(
+    crossdock: Command, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    monkeypatch.setenv("CROSSDOCK_DATABASE_URL", f"postgresql://u:s3cret@127.0.0.1:{unused_tcp_port}/x")
+    result = crossdock("doctor", "--json")
+    assert result.exit_code == 1
+    assert findings(result)["database"]["verdict"] == "wrong"
+    assert "s3cret" not in result.output
+
+
+def test_secret_files_that_others_may_read_are_wrong(crossdock: Command, tmp_path: Path) -> None:
+    keys = tmp_path / "data" / "encryption_keys"
+    keys.parent.mkdir()
+    keys.write_text("x")
+    keys.chmod(0o644)
+    result = crossdock("doctor", "--json")
+    assert findings(result)["data folder"]["verdict"] == "wrong"
+    assert os.fspath(keys) in findings(result)["data folder"]["mend"]
+
+
+def test_a_fresh_key_is_one_that_the_key_ring_takes(crossdock: Command) -> None:
+    KeyRing([crossdock("doctor", "--new-key").stdout.strip()])
+
+
+def test_an_outbox_that_nobody_empties_is_wrong(crossdock: Command, database_url: str) -> None:
+    execute(
+        database_url,
+        "INSERT INTO outbox (tenant_id, id, type, data, created_at) VALUES (gen_random_uuid(), gen_random_uuid(), "
+        "'apikey.generated', '{}', now() - interval '1 hour')",
+    )
+    assert findings(crossdock("doctor", "--json"))["outbox"]["verdict"] == "wrong"
