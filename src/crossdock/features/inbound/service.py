@@ -88,6 +88,7 @@ class EndpointService:
             tenant_id=tenant_id, id=new_uuid(), preset=given.preset, status=EndpointStatus.ACTIVE, created_at=now
         )
         self._apply(endpoint, given)
+        endpoint.updated_at = now
         async with self._database.tenant(tenant_id) as session:
             repository = EndpointRepository(session)
             session.add(endpoint)
