@@ -264,7 +264,8 @@ class SubscriptionService:
         return await _detail(SubscriptionRepository(session), subscription)
 
     def _check(self, given: SubscriptionSettings) -> None:
-        parse_destination_url(given.url, policy=self._limits.policy)
+        """Raise InvalidInputError for what cannot work; the URL is kept in the form in which it is sent."""
+        given.url = parse_destination_url(given.url, policy=self._limits.policy).text
         validate_auth(given.auth, policy=self._limits.policy)
         validate_custom_headers(given.headers, taken=header_names(given.auth))
 
