@@ -1,5 +1,7 @@
 """Everything that works by itself, started and stopped in order."""
 
+import asyncio
+
 from crossdock.bootstrap import Services, inbound_work, lane_parts
 from crossdock.features.events.outbox import OutboxRelay
 from crossdock.features.identity.api_keys.expiry import expire_keys
@@ -52,9 +54,9 @@ class Worker:
         """Take up nothing new, let attempts under way end and be recorded, give lanes back."""
         for duty in self._duties:
             await duty.stop()
-        await self._jobs.stop(self._services.settings.drain_timeout_s)
+        drain_timeout_s = self._services.settings.drain_timeout_s
+        await asyncio.gather(self._jobs.stop(drain_timeout_s), self._leases.stop(drain_timeout_s))
         await self._inbound.stop()
-        await self._leases.stop(self._services.settings.drain_timeout_s)
         await self._recorder.stop()
 
     async def _expire_keys(self) -> None:
