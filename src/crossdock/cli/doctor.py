@@ -137,9 +137,13 @@ def _data_folder(settings: Settings, examination: Examination) -> None:
         )
     else:
         examination.ok("data folder", str(folder))
-    for home in embedded.abandoned_homes():
+    abandoned = embedded.abandoned_homes()
+    if abandoned:
+        names = " ".join(map(str, sorted(abandoned)))
         examination.note(
-            "old databases", f"{home} belongs to no data folder any more", f"If no disk is missing: rm -r {home}"
+            "old databases",
+            f"{len(abandoned)} belong to no data folder any more",
+            f"If no disk is missing: rm -r {names}",
         )
     free = shutil.disk_usage(_existing(folder)).free
     if free < _LEAST_FREE_BYTES:
