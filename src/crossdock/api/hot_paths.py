@@ -40,7 +40,7 @@ def _plain(summary: str, media_type: str, **others: str) -> dict[str, Any]:
     answers = {"200": summary, **others}
     return {
         "get": {
-            "tags": ["health"],
+            "tags": ["Health"],
             "operationId": summary.lower().replace(" ", "_"),
             "summary": summary,
             "security": [],
@@ -53,7 +53,7 @@ def _plain(summary: str, media_type: str, **others: str) -> dict[str, Any]:
 
 
 _PUBLISH = {
-    "tags": ["events"],
+    "tags": ["Events"],
     "operationId": "publish_events",
     "summary": "Publish one event, or a batch",
     "description": (
@@ -98,7 +98,7 @@ _PUBLISH = {
 }
 
 _RECEIVE = {
-    "tags": ["webhooks in"],
+    "tags": ["Webhooks in"],
     "operationId": "receive_webhook",
     "summary": "Where a provider sends its webhooks",
     "description": "Verified as the endpoint's preset says, stored, answered, and processed after that.",

@@ -28,7 +28,7 @@ from crossdock.http.provided import Provided
 from crossdock.kit.ids import IdKind, parse_id
 from crossdock.kit.permissions import Permission
 
-router = APIRouter(prefix="/api/v1", tags=["webhooks out"])
+router = APIRouter(prefix="/api/v1", tags=["Webhooks out"])
 
 WebhookReader = Annotated[Principal, Requires(Permission.WEBHOOK_READ)]
 WebhookKeeper = Annotated[Principal, Requires(Permission.WEBHOOK_MANAGE)]

@@ -26,7 +26,7 @@ from crossdock.http.provided import Provided
 from crossdock.kit.ids import IdKind, parse_id
 from crossdock.kit.permissions import Permission
 
-router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks in"])
+router = APIRouter(prefix="/api/v1/webhooks", tags=["Webhooks in"])
 
 WebhookReader = Annotated[Principal, Requires(Permission.WEBHOOK_READ)]
 WebhookKeeper = Annotated[Principal, Requires(Permission.WEBHOOK_MANAGE)]
