@@ -1,6 +1,5 @@
 """Bringing a database to this version's schema, with Alembic."""
 
-import asyncio
 from importlib.resources import files
 
 from alembic import command
@@ -67,8 +66,3 @@ def _upgrade(connection: Connection) -> None:
     config = alembic_config("")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-def upgrade_now(dsn: str) -> None:
-    """`upgrade`, for callers without an event loop."""
-    asyncio.run(upgrade(dsn))

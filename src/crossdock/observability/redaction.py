@@ -27,8 +27,3 @@ def redact(name: str, value: Any) -> Any:  # noqa: ANN401 - any value may be log
     if isinstance(value, Mapping):
         return {key: redact(str(key), inner) for key, inner in value.items()}
     return value
-
-
-def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The same headers with the secret ones masked."""
-    return {name: redact(name, value) for name, value in headers.items()}
