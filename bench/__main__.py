@@ -7,10 +7,11 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import crash, deliveries, idle, isolation
 from bench.options import Options
-from bench.report import circumstances, keep, rounded, table
+from bench.report import RESULTS, circumstances, keep, rounded, table
 from bench.scratch import BenchError
 
 _INTERRUPTED = 130
@@ -43,7 +44,7 @@ def main() -> int:
     options = Options(events=given.events, seconds=given.seconds)
     try:
         results = {
-            name: _measured(name, options, quiet=given.json)
+            name: _measured(name, options, results=given.results, quiet=given.json)
             for name in (BENCHES if given.name == "all" else (given.name,))
         }
     except BenchError as error:
@@ -56,7 +57,7 @@ def main() -> int:
     return 0
 
 
-def _measured(name: str, options: Options, *, quiet: bool) -> object:
+def _measured(name: str, options: Options, *, results: Path, quiet: bool) -> object:
     """Run one bench, keep its result, and show it unless `quiet`."""
     bench = BENCHES[name]
     if not quiet:
@@ -65,7 +66,7 @@ def _measured(name: str, options: Options, *, quiet: bool) -> object:
     result = {**asyncio.run(_until_signal(bench, options)), "measured": around}
     shown = rounded(result)
     assert isinstance(shown, Mapping)
-    keep(name, shown)
+    keep(results, name, shown)
     if not quiet:
         print(table(shown), flush=True)
     return shown
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--events", type=_positive(int), help="at most so many events (idle: subscriptions)")
     parser.add_argument("--seconds", type=_positive(float), help="at most so long a load (idle: measure so long)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder where results are kept")
     return parser
 
 

@@ -12,17 +12,21 @@ from bench.wire import Publications, Receipts
 
 TITLE = "SIGKILL of worker, API, both in one process, and PostgreSQL under load: nothing accepted is lost"
 
-_SECONDS = 24.0
-_PER_S = 400.0
+_SECONDS = 60.0
+_PER_S = 300.0
 _DESTINATIONS = 5
 _CONNECTIONS = 32
-# Killed in this order, evenly over the load: first in processes of their own, then both in one.
-_APART = ("worker", "postgres", "api", "postgres", "worker", "api")
+# Killed in this order: first API and worker in processes of their own, then both in one.
+_APART = ("worker", "postgres", "api", "worker")
 _TOGETHER = ("serve", "postgres", "serve")
+# The next one is killed when so many events have come after the last: so everything is at work again.
+_ARRIVALS_BETWEEN = 500
 _DOWN_S = 0.5
-# A killed worker's lanes are free when its lease ends, after ten seconds; what is silent for longer never comes.
+# A killed worker's lanes are free when its lease ends: by default after ten seconds, in which little would happen.
+_LEASE_S = "3"
+# What is silent for this long never comes.
 _PATIENCE_S = 30.0
-_POLL_S = 0.25
+_POLL_S = 0.1
 # Should an attempt fail because its sender was killed, it is tried again while we look.
 _RETRIES = {"retries": 10, "intervals_s": [1.0]}
 
@@ -87,19 +91,22 @@ class _Fleet:
 
 
 async def run(options: Options) -> dict[str, object]:
-    """Both phases, at a steady rate; their lengths are as their numbers of kills."""
+    """Both phases, each until its victims were killed; `events` is how many arrive between two kills.
+
+    Nothing is published later than `seconds` after a phase began.
+    """
+    between = options.events or _ARRIVALS_BETWEEN
     seconds = options.seconds or _SECONDS
-    events = min(options.events or int(seconds * _PER_S), int(seconds * _PER_S))
-    apart = events * len(_APART) // (len(_APART) + len(_TOGETHER))
+    most = int(seconds * _PER_S)
     reckoning, answers = _Reckoning(), Counter[str]()
-    async with rig("serve") as running:
+    async with rig("serve", lease_s=_LEASE_S) as running:
         for destination in range(_DESTINATIONS):
             await running.subscribe(destination, retry_policy=_RETRIES)
         fleet = _Fleet(running)
         await fleet.become(["api", "worker"])
-        answers += await _phase(running, fleet, _APART, range(apart), reckoning)
+        answers += await _phase(running, fleet, _APART, between, range(most), reckoning)
         await fleet.become(["serve"])
-        answers += await _phase(running, fleet, _TOGETHER, range(apart, events), reckoning)
+        answers += await _phase(running, fleet, _TOGETHER, between, range(most, 2 * most), reckoning)
         left = await _pending(running)
         stored = (await running.hubs.fetch(_STORED))[0][0]
     return {
@@ -112,30 +119,40 @@ async def run(options: Options) -> dict[str, object]:
 
 
 async def _phase(
-    running: Rig, fleet: _Fleet, victims: Sequence[str], numbers: range, reckoning: _Reckoning
+    running: Rig, fleet: _Fleet, victims: Sequence[str], between: int, numbers: range, reckoning: _Reckoning
 ) -> Counter[str]:
-    """Publish these events while the victims are killed one after another; the answers that the publisher got."""
+    """Publish these events until the victims were killed, one after another; the answers that the publisher got."""
     await running.forget()
-    duration_s = len(numbers) / _PER_S
+    stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         publishing = group.create_task(
             running.publish(
                 events=len(numbers),
-                seconds=duration_s + 60,
+                seconds=len(numbers) / _PER_S,
                 first=numbers.start,
                 rate=_PER_S,
                 destinations=_DESTINATIONS,
                 connections=_CONNECTIONS,
                 persistent=True,
+                stop=stop,
             )
         )
         for victim in victims:
-            await asyncio.sleep(duration_s / (len(victims) + 1))
+            await _more_arrived(running, between, publishing)
             await fleet.kill(victim)
+        await _more_arrived(running, between, publishing)
+        stop.set()
     outcome, publications = publishing.result()
     receipts = await _arrivals(running, publications.accepted_numbers())
     reckoning.add(publications, receipts, outcome["sent"])
     return Counter(outcome["answers"])
+
+
+async def _more_arrived(running: Rig, count: int, publishing: asyncio.Task[object]) -> None:
+    """Wait for so many more arrivals, or until nothing more is published."""
+    wanted = await running.count() + count
+    while await running.count() < wanted and not publishing.done():
+        await asyncio.wait([publishing], timeout=_POLL_S)
 
 
 async def _arrivals(running: Rig, expected: set[int]) -> Receipts:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from statistics import mean
+from typing import Any
 
 from bench.figures import first_receipts, percentile, since_accepted_ms, since_sent_ms, span_s
 from bench.options import Options
@@ -65,7 +66,7 @@ async def _yardstick(running: Rig, events: int) -> float:
 
 async def _through(running: Rig, events: int, seconds: float, *, batch: int, connections: int) -> dict[str, float]:
     """Events through the hub, as fast as it takes them, after some that are not counted."""
-    how = {"batch": batch, "connections": connections, "destinations": _DESTINATIONS}
+    how: dict[str, Any] = {"batch": batch, "connections": connections, "destinations": _DESTINATIONS}
     await running.forget()
     warm_up = max(batch, events // _WARM_UP_SHARE)
     sent, _ = await running.publish(events=warm_up, seconds=seconds, **how)

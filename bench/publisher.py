@@ -1,11 +1,13 @@
 """The load generator: `python -m bench.publisher` publishes numbered events over the public API.
 
 Its order (`Load` as JSON) comes on standard input; it prints what became of it as JSON and writes the
-times of each event to `times`. Several connections, one request at a time on each.
+times of each event to `times`. Several connections, one request at a time on each. SIGTERM ends the
+load early: what is under way is still brought to its end.
 """
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -113,6 +115,7 @@ class Publisher:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._next = 0
+        self._stopped = False
         self._started = 0.0
         self._types = [load.to] if load.to else [event_type(number) for number in range(load.destinations)]
         self.times = Publications.blank(load.first, load.events)
@@ -121,6 +124,7 @@ class Publisher:
     async def run(self) -> Outcome:
         """Publish all of it."""
         self._started = time.monotonic()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._load.connections):
                 group.create_task(self._work())
@@ -151,7 +155,7 @@ class Publisher:
     async def _turn(self) -> int | None:
         """The position of the next events to send, when it is their time; None when all is sent."""
         begins = self._next
-        over = time.monotonic() - self._started >= self._load.seconds
+        over = self._stopped or time.monotonic() - self._started >= self._load.seconds
         if begins >= self._load.events or over:
             return None
         self._next = min(begins + self._load.batch, self._load.events)
@@ -202,6 +206,9 @@ class Publisher:
             return None
         self._count(str(status))
         return status
+
+    def _stop(self) -> None:
+        self._stopped = True
 
     def _count(self, answer: str) -> None:
         self._answers[answer] = self._answers.get(answer, 0) + 1

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psutil
 
-_RESULTS = Path(__file__).resolve().parent / "results"
+from bench.scratch import REQUIRED_DURABILITY
+
+RESULTS = Path(__file__).resolve().parent / "results"
 _BUSY_SAMPLE_S = 1.0
 
 
@@ -24,14 +26,16 @@ def circumstances() -> dict[str, object]:
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "src", "pyproject.toml")),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
+        # A scratch installation refuses to measure without them.
+        **REQUIRED_DURABILITY,
         "busy_percent": psutil.cpu_percent(interval=_BUSY_SAMPLE_S),
     }
 
 
-def keep(name: str, result: Mapping[str, object]) -> Path:
+def keep(folder: Path, name: str, result: Mapping[str, object]) -> Path:
     """Write a result beside the earlier ones."""
-    _RESULTS.mkdir(exist_ok=True)
-    path = _RESULTS / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     return path
 
@@ -64,7 +68,7 @@ def _git(*arguments: str) -> str | None:
     """What git answers; None without git."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=_RESULTS.parent.parent, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=RESULTS.parent.parent, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -62,19 +62,28 @@ class Rig:
                 raise BenchError(f"{method} {path} was answered {answer.status}: {await answer.text()}")
             return await answer.json() if answer.content_type == "application/json" else None
 
-    async def publish(self, *, events: int, seconds: float, **how: Any) -> tuple[dict[str, Any], Publications]:  # noqa: ANN401 - fields of Load
-        """Publish a load (the fields of `Load`); what the publisher says, and when each event went."""
+    async def publish(
+        self,
+        *,
+        stop: asyncio.Event | None = None,
+        **how: Any,  # noqa: ANN401 - fields of Load
+    ) -> tuple[dict[str, Any], Publications]:
+        """Publish a load (the fields of `Load`) or until `stop`; what the publisher says, and when each event went."""
         times = self.hubs.data_dir / "publications"
-        load = Load(port=self.hubs.port, key=self.key, times=str(times), events=events, seconds=seconds, **how)
-        limit_s = seconds + load.give_up_s + _SLACK_S
-        outcome = await run_program("bench.publisher", asdict(load), timeout_s=limit_s)
+        load = Load(port=self.hubs.port, key=self.key, times=str(times), **how)
+        limit_s = load.seconds + load.give_up_s + _SLACK_S
+        outcome = await run_program("bench.publisher", asdict(load), timeout_s=limit_s, stop=stop)
         return outcome, Publications.load(load.first, times.read_bytes())
+
+    async def count(self) -> int:
+        """How many deliveries have come to healthy destinations."""
+        return int(await self._ask("count"))
 
     async def arrived(self, count: int, *, patience_s: float) -> bool:
         """Whether so many deliveries have come to healthy destinations; waits while some come within `patience_s`."""
         before, since = -1, time.monotonic()
         while True:
-            now = int(await self._ask("count"))
+            now = await self.count()
             if now >= count:
                 return True
             if now > before:

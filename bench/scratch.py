@@ -22,6 +22,8 @@ import psutil
 from crossdock.cli.processes import running_hub
 from crossdock.db import embedded
 
+# The console script of the environment we run in: what an operator starts.
+_CROSSDOCK = Path(sys.executable).with_name("crossdock")
 _ROOT = Path(__file__).resolve().parent.parent
 # What the caller has set for an installation of its own must not steer ours; how much is logged may.
 _KEPT_SETTINGS = frozenset({"CROSSDOCK_LOG_LEVEL", "CROSSDOCK_LOG_FORMAT"})
@@ -30,6 +32,10 @@ _STOPPED_WITHIN_S = 30.0
 _POLL_S = 0.05
 _LOG_TAIL_CHARS = 2_000
 _MOST = str(2**31 - 1)
+
+
+# Without these a figure would say nothing of what the product promises.
+REQUIRED_DURABILITY = {"fsync": "on", "synchronous_commit": "on"}
 
 
 class BenchError(Exception):
@@ -93,9 +99,8 @@ class Installation:
         log = self.data_dir / f"{name}.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                f"from crossdock.cli import serve; serve.{name}()",
+                _CROSSDOCK,
+                name,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -141,6 +146,13 @@ class Installation:
         finally:
             await connection.close()
 
+    async def check_durability(self) -> None:
+        """Raise BenchError unless the database writes what it commits."""
+        for name, wanted in REQUIRED_DURABILITY.items():
+            shown = (await self.fetch(f"SHOW {name}"))[0][0]
+            if shown != wanted:
+                raise BenchError(f"PostgreSQL runs with {name} = {shown}.")
+
     async def close(self) -> None:
         """End every process and delete everything."""
         for hub in self.hubs:
@@ -151,7 +163,8 @@ class Installation:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("CROSSDOCK_") or name in _KEPT_SETTINGS
+            # Started again and again, the code is not to be compiled each time.
+            if name != "PYTHONDONTWRITEBYTECODE" and (not name.startswith("CROSSDOCK_") or name in _KEPT_SETTINGS)
         }
         return {
             **kept,
@@ -183,6 +196,7 @@ async def installation(**settings: str) -> AsyncIterator[Installation]:
     try:
         environment = {f"CROSSDOCK_{name.upper()}": value for name, value in settings.items()}
         made = await asyncio.to_thread(Installation, folder / "data", environment)
+        await made.check_durability()
         yield made
     finally:
         if made is not None:
@@ -197,8 +211,10 @@ def _make_folder() -> Path:
     return folder
 
 
-async def run_program(module: str, order: Mapping[str, object], *, timeout_s: float) -> dict[str, Any]:
-    """Run one of the bench's programs with this order to its end; its answer. Raises BenchError."""
+async def run_program(
+    module: str, order: Mapping[str, object], *, timeout_s: float, stop: asyncio.Event | None = None
+) -> dict[str, Any]:
+    """Run one of the bench's programs with this order to its end, or until `stop`; its answer. Raises BenchError."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -209,12 +225,14 @@ async def run_program(module: str, order: Mapping[str, object], *, timeout_s: fl
         cwd=_ROOT,
         start_new_session=True,
     )
+    stopping = asyncio.create_task(_terminate(process, stop))
     try:
         async with asyncio.timeout(timeout_s):
             output, errors = await process.communicate(json.dumps(order).encode())
     except TimeoutError as error:
         raise BenchError(f"{module} did not end within {timeout_s:.0f} s.") from error
     finally:
+        stopping.cancel()
         if process.returncode is None:
             process.kill()
             await process.wait()
@@ -243,6 +261,12 @@ async def program(module: str) -> AsyncIterator[str]:
     finally:
         process.kill()
         await process.wait()
+
+
+async def _terminate(process: asyncio.subprocess.Process, stop: asyncio.Event | None) -> None:
+    if stop is not None:
+        await stop.wait()
+        process.terminate()
 
 
 def _noted_pid(data_dir: Path) -> int:
