@@ -78,13 +78,13 @@ async def test_the_session_tells_who_one_is(browser: Browser, tenant: Account) -
     assert current.json["me"] == me.json
 
 
-@pytest.mark.parametrize("csrf_token", [None, "", "wrong", "é"])
-async def test_a_write_without_the_csrf_token_is_refused(browser: Browser, csrf_token: str | None) -> None:
-    browser.csrf_token = csrf_token
-    assert (await browser.request("GET", "/api/v1/me")).status == 200
-    for method, path in (("POST", "/api/v1/apikeys"), ("DELETE", "/api/v1/sessions/current")):
-        answer = await browser.request(method, path, json={"name": "x", "scopes": ["event:read"]})
-        assert (answer.status, answer.json["code"]) == (403, "csrf_token_required")
+async def test_a_write_without_the_csrf_token_is_refused(browser: Browser) -> None:
+    for csrf_token in (None, "", "wrong", "é"):
+        browser.csrf_token = csrf_token
+        assert (await browser.request("GET", "/api/v1/me")).status == 200
+        for method, path in (("POST", "/api/v1/apikeys"), ("DELETE", "/api/v1/sessions/current")):
+            answer = await browser.request(method, path, json={"name": "x", "scopes": ["event:read"]})
+            assert (answer.status, answer.json["code"]) == (403, "csrf_token_required")
 
 
 async def test_a_write_with_the_csrf_token_passes(browser: Browser) -> None:

@@ -1,14 +1,12 @@
-import pytest
-
 from tests.serving import ApiClient
 
 PATH = "/api/v1/settings/notifications/daily_report"
 
 
-@pytest.mark.parametrize("value", [None, False, 0, "text", [1, {"a": None}], {"to": ["ops@acme.example"]}])
-async def test_any_json_is_kept_as_it_is(api: ApiClient, value: object) -> None:
-    assert (await api.put(PATH, json={"value": value})).status == 200
-    assert (await api.get(PATH)).json["value"] == value
+async def test_any_json_is_kept_as_it_is(api: ApiClient) -> None:
+    for value in (None, False, 0, "text", [1, {"a": None}], {"to": ["ops@acme.example"]}):
+        assert (await api.put(PATH, json={"value": value})).status == 200
+        assert (await api.get(PATH)).json["value"] == value
 
 
 async def test_a_change_is_audited_with_old_and_new(api: ApiClient) -> None:
@@ -38,16 +36,14 @@ async def test_settings_are_listed_by_category_and_key_on_pages(api: ApiClient) 
     assert [item["value"] for item in only["items"]] == ["b/1", "b/2"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
+async def test_what_cannot_be_kept_is_refused(api: ApiClient) -> None:
+    refused: list[tuple[str, object]] = [
         ("/api/v1/settings/UPPER/key", {"value": 1}),
         ("/api/v1/settings/a/b%00", {"value": 1}),
         (PATH, {}),
         (PATH, {"value": "x" * 70_000}),
         (PATH, {"value": "a\x00b"}),
         (PATH, {"value": {"\ud800": 1}}),
-    ],
-)
-async def test_what_cannot_be_kept_is_refused(api: ApiClient, path: str, body: dict[str, object]) -> None:
-    assert (await api.put(path, json=body)).status == 422
+    ]
+    for path, body in refused:
+        assert (await api.put(path, json=body)).status == 422, path

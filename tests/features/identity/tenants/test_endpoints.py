@@ -1,5 +1,3 @@
-import pytest
-
 from crossdock.kit.ids import IdKind, format_id
 from tests.accounts import Account
 from tests.serving import ApiClient
@@ -32,10 +30,10 @@ async def test_a_slug_is_taken_once(operator: ApiClient, tenant: Account) -> Non
     assert (answer.status, answer.json["code"]) == (409, "slug_taken")
 
 
-@pytest.mark.parametrize("slug", ["", "Upper", "-dash", "a b", "x" * 64])
-async def test_an_unfit_slug_is_refused(operator: ApiClient, slug: str) -> None:
-    answer = await operator.post(PATH, json={"slug": slug, "name": "X"})
-    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/slug")
+async def test_an_unfit_slug_is_refused(operator: ApiClient) -> None:
+    for slug in ("", "Upper", "-dash", "a b", "x" * 64):
+        answer = await operator.post(PATH, json={"slug": slug, "name": "X"})
+        assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/slug")
 
 
 async def test_only_the_operator_key_opens_the_operators_part(
