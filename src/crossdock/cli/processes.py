@@ -25,7 +25,7 @@ Ready = Callable[[Services, str], Awaitable[None]]
 
 
 def run_hub(settings: Settings, *, api: bool, worker: bool, ready: Ready | None = None) -> None:
-    """Run until SIGTERM or SIGINT, then stop in order: no new requests, work in hand done, all recorded.
+    """Run until SIGTERM, SIGINT or SIGHUP, then stop in order: no new requests, work in hand done, all recorded.
 
     `ready` is called once everything runs, with the API's base URL (empty without the API).
     """
@@ -48,8 +48,10 @@ def running_hub(data_dir: Path) -> str | None:
 async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # A closed terminal hangs up; under nohup that is ignored, and stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
         listener = None
         if api:
