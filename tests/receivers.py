@@ -99,7 +99,7 @@ class Receiver:
         received = Received(
             path=request.path,
             headers={name.lower(): value for name, value in request.headers.items()},
-            body=await request.read(),
+            body=await request.content.read(),
             at=datetime.now(UTC),
         )
         if received.headers.get("crossdock-event-type") == _VERIFICATION:

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -81,15 +82,15 @@ async def test_a_database_that_is_away_for_another_reason_is_waited_for(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "_RECONNECT_PAUSE_S", 0.05)
-    connect = asyncpg.connect
+    connect: Any = asyncpg.connect
     refusals = 0
 
-    async def refused_at_first(*arguments: object, **named: object) -> object:
+    async def refused_at_first(*arguments: Any, **named: Any) -> Any:
         nonlocal refusals
         refusals += 1
         if refusals < 3:  # as while a backup is being restored under this name
             raise asyncpg.InvalidCatalogNameError("no such database")
-        return await connect(*arguments, **named)  # type: ignore[arg-type]
+        return await connect(*arguments, **named)
 
     monkeypatch.setattr(asyncpg, "connect", refused_at_first)
     feed = ChangeFeed(dsn=database.dsn)

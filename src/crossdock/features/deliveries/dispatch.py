@@ -29,8 +29,10 @@ from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import IdKind, format_id, uuid_time
 from crossdock.observability import metrics
 
-# Attempts under way in one process: each holds a socket and its bodies.
+# Attempts under way in one process: each holds a socket and its bodies. Beyond this a lane still gets one,
+# so that however many destinations hang, the others are sent to.
 _MOST_IN_FLIGHT = 2_000
+_MOST_BYTES_IN_FLIGHT = 128 * 1024 * 1024
 _MOST_READ_AT_ONCE = 100
 _IDLE_BEFORE_RELEASE_S = 3.0
 _RECORD_RETRY_PAUSE_S = 0.25
@@ -63,6 +65,7 @@ class Dispatcher:
         self._clock = clock
         self._lanes: dict[UUID, Lane] = {}
         self._in_flight = 0
+        self._bytes_in_flight = 0
         self._waiting_for_slot: dict[UUID, Lane] = {}
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -251,7 +254,7 @@ class Dispatcher:
                 correlation_id=event.correlation_id,
                 event=event,
             )
-            lane.offer(pending, len(event.payload))
+            lane.offer(pending)
             touched[planned.subscription_id] = lane
         for lane in touched.values():
             self._pump(lane)
@@ -277,7 +280,7 @@ class Dispatcher:
         """Seconds until the next may start; None when something else must happen first."""
         loop = asyncio.get_running_loop()
         while not self._stopping and self._may_send():
-            if self._in_flight >= _MOST_IN_FLIGHT:
+            if self._full and lane.in_flight:
                 self._waiting_for_slot[lane.subscription_id] = lane
                 return None
             wait_s = lane.wait_s(self._clock.now(), loop.time())
@@ -285,11 +288,16 @@ class Dispatcher:
                 return wait_s
             pending = lane.take(loop.time())
             self._in_flight += 1
+            self._bytes_in_flight += pending.size
             lane.idle_since = None
             task = loop.create_task(self._deliver(lane, pending))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return None
+
+    @property
+    def _full(self) -> bool:
+        return self._in_flight >= _MOST_IN_FLIGHT or self._bytes_in_flight >= _MOST_BYTES_IN_FLIGHT
 
     async def _deliver(self, lane: Lane, pending: Pending) -> None:
         result: Result | None = None
@@ -305,10 +313,11 @@ class Dispatcher:
             lane.hold_until = self._clock.now() + _BROKEN_HOLD
         finally:
             self._in_flight -= 1
+            self._bytes_in_flight -= pending.size
             if result is not None:
                 self._settle(lane, pending, result)
             self._pump(lane)
-            while self._waiting_for_slot and self._in_flight < _MOST_IN_FLIGHT:
+            while self._waiting_for_slot and not self._full:
                 first = next(iter(self._waiting_for_slot))
                 self._pump(self._waiting_for_slot.pop(first))
 
@@ -390,8 +399,7 @@ class Dispatcher:
         for lane in lanes:
             lane.start_reading()
         try:
-            # What is known already may come again: ask for so many more.
-            due = await self._repository.read_due(lanes, [lane.window + len(lane.known) for lane in lanes])
+            due = await self._repository.read_due(lanes)
             exhausted = [lane for lane in lanes if not due[lane.subscription_id][1]]
             upcoming = await self._repository.next_due(exhausted) if exhausted else {}
         except BaseException:

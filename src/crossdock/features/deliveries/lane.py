@@ -19,6 +19,11 @@ from crossdock.gateway.token_bucket import TokenBucket
 _MOST_HANDED_OVER_BYTES = 64 * 1024
 _WINDOW_PER_SLOT = 3
 _LEAST_WINDOW = 60
+# Payloads in a lane's queue and under way in it; beyond this the queue is filled no further, and nothing is started.
+_MOST_QUEUED_BYTES = 2 * 1024 * 1024
+_MOST_LANE_BYTES_IN_FLIGHT = 32 * 1024 * 1024
+# Attempts that are over and not recorded yet: a database that falls behind must slow the sending down.
+_MOST_UNRECORDED = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +43,11 @@ class Pending:
     event: EventContent | None
     in_order: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of its payload."""
+        return 0 if self.event is None else len(self.event.payload)
+
 
 @dataclass(slots=True)
 class Lane:
@@ -50,7 +60,9 @@ class Lane:
     hold_until: datetime | None = None
     queue: deque[Pending] = field(default_factory=deque)
     known: set[UUID] = field(default_factory=set)
+    queued_bytes: int = 0
     in_flight: int = 0
+    bytes_in_flight: int = 0
     more: bool = True
     next_due: datetime | None = None
     reading: bool = False
@@ -60,7 +72,6 @@ class Lane:
     idle_since: float | None = None
     _settled_while_reading: set[UUID] = field(default_factory=set)
     _offered_while_reading: list[Pending] = field(default_factory=list)
-    _starved: bool = False
 
     @property
     def subscription_id(self) -> UUID:
@@ -89,15 +100,17 @@ class Lane:
             return False
         if self.next_due is not None and self.next_due <= now:
             self.more = True
-        return self.more and not self._starved and len(self.queue) <= self.window // 2
+        room = len(self.queue) <= self.window // 2 and self.queued_bytes <= _MOST_QUEUED_BYTES // 2
+        return self.more and room
 
-    def offer(self, pending: Pending, size: int) -> None:
+    def offer(self, pending: Pending) -> None:
         """Take a delivery that was just committed, or leave it to the database.
 
         Behind deliveries that are still in the database only, it would overtake them: those first.
         """
         waiting = self._offered_while_reading if self.reading else self.queue
-        if self.more or len(waiting) >= self.window or size > _MOST_HANDED_OVER_BYTES:
+        too_much = len(waiting) >= self.window or self.queued_bytes >= _MOST_QUEUED_BYTES
+        if self.more or too_much or pending.size > _MOST_HANDED_OVER_BYTES:
             self.more = True
         elif self.reading:
             self._offered_while_reading.append(pending)
@@ -112,15 +125,12 @@ class Lane:
 
     def fill(self, rows: list[Pending], *, more: bool, next_due: datetime | None) -> None:
         """Take the database's answer: what is due, whether there is more, and when the next one is due."""
-        before = len(self.queue)
         for pending in rows:
             self._append_new(pending)
         if not (more or self.more):
             for pending in self._offered_while_reading:
                 self._append_new(pending)
         self.more = self.more or more
-        # All that came is in memory already: asking again helps only once some of it has settled.
-        self._starved = self.more and len(self.queue) == before and self.unsettled > 0
         self._expect(next_due)
         self._end_reading()
 
@@ -135,8 +145,7 @@ class Lane:
 
     def wait_s(self, now: datetime, monotonic: float) -> float | None:
         """Seconds until the next delivery may start: 0 is now, None means something must happen first."""
-        slots = 1 if self.destination.ordered else self.destination.max_concurrency
-        if not self.active or not self.queue or self.in_flight >= slots:
+        if not self.active or not self.queue or self._busy:
             return None
         held = self.held_until(now)
         if held is not None:
@@ -144,6 +153,15 @@ class Lane:
         if not self.breaker.allows(now):
             return None
         return 0.0 if self.bucket is None else self.bucket.wait_s(monotonic)
+
+    @property
+    def _busy(self) -> bool:
+        slots = 1 if self.destination.ordered else self.destination.max_concurrency
+        return (
+            self.in_flight >= slots
+            or self.bytes_in_flight >= _MOST_LANE_BYTES_IN_FLIGHT
+            or self.unsettled - self.in_flight >= _MOST_UNRECORDED
+        )
 
     def held_until(self, now: datetime) -> datetime | None:
         """When a hold (Retry-After, open breaker, wait before an ordered retry) ends; None when there is none."""
@@ -168,7 +186,9 @@ class Lane:
         """Start the next delivery; call it only when `wait_s` is 0."""
         pending = self.queue.popleft()
         pending.in_order = self.destination.ordered
+        self.queued_bytes -= pending.size
         self.in_flight += 1
+        self.bytes_in_flight += pending.size
         self.breaker.started()
         if self.bucket is not None:
             self.bucket.take(monotonic)
@@ -177,15 +197,15 @@ class Lane:
     def answered(self, pending: Pending) -> None:
         """An attempt is over though not recorded yet; unless order matters, the next one may start."""
         if not pending.in_order:
-            self.in_flight -= 1
+            self._landed(pending)
 
     def settle(self, pending: Pending, *, again: Pending | None, due_at: datetime | None) -> None:
         """A delivery's end is recorded: over, due later (`due_at`), or first in line `again` (ordered lanes)."""
         if pending.in_order:
-            self.in_flight -= 1
-        self._starved = False
+            self._landed(pending)
         if again is not None:
             self.queue.appendleft(again)
+            self.queued_bytes += again.size
             return
         self.known.discard(pending.id)
         if self.reading:
@@ -197,6 +217,7 @@ class Lane:
         for pending in self.queue:
             self.known.discard(pending.id)
         self.queue.clear()
+        self.queued_bytes = 0
         self.more = True
 
     def _end_reading(self) -> None:
@@ -214,4 +235,9 @@ class Lane:
 
     def _append(self, pending: Pending) -> None:
         self.queue.append(pending)
+        self.queued_bytes += pending.size
         self.known.add(pending.id)
+
+    def _landed(self, pending: Pending) -> None:
+        self.in_flight -= 1
+        self.bytes_in_flight -= pending.size

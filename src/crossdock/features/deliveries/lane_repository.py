@@ -111,29 +111,28 @@ class LaneRepository:
         """Wake unowned lanes with something due: those released lately, or all of them for None."""
         await self._execute(_WAKE_FORGOTTEN, self._floor(), released_within_s)
 
-    async def read_due(self, lanes: Sequence[Lane], mosts: Sequence[int]) -> dict[UUID, tuple[list[Pending], bool]]:
-        """For each lane its due deliveries, oldest first, and whether there are more."""
+    async def read_due(self, lanes: Sequence[Lane]) -> dict[UUID, tuple[list[Pending], bool]]:
+        """For each lane its due deliveries that it does not know yet, oldest first, and whether there are more."""
+        # What is known is still due: so many more have to be looked at to see a window of others.
+        mosts = {lane.subscription_id: lane.window + len(lane.known) for lane in lanes}
         async with self._worker() as connection:
             rows = await connection.fetch(
                 _READ_DUE,
                 [lane.destination.tenant_id for lane in lanes],
-                [lane.subscription_id for lane in lanes],
                 list(mosts),
+                list(mosts.values()),
                 self._floor(),
+                [delivery_id for lane in lanes for delivery_id in lane.known],
+                self._clock.now(),
             )
-        counts = dict.fromkeys((lane.subscription_id for lane in lanes), 0)
         found: dict[UUID, list[Pending]] = {lane.subscription_id: [] for lane in lanes}
+        more = dict.fromkeys(found, False)
         for row in rows:
-            counts[row["subscription_id"]] = row["counted"]
-            if row["bytes_before"] <= _READ_BYTES:
-                found[row["subscription_id"]].append(_pending(row))
-        return {
-            lane.subscription_id: (
-                found[lane.subscription_id],
-                counts[lane.subscription_id] >= most or counts[lane.subscription_id] > len(found[lane.subscription_id]),
-            )
-            for lane, most in zip(lanes, mosts, strict=True)
-        }
+            key = row["subscription_id"]
+            if not row["beyond"]:
+                found[key].append(_pending(row))
+            more[key] = more[key] or row["beyond"] or row["counted"] >= mosts[key]
+        return {key: (found[key], more[key]) for key in found}
 
     async def next_due(self, lanes: Sequence[Lane]) -> dict[UUID, datetime | None]:
         """For each lane the time of its earliest delivery that is not due yet."""
@@ -143,6 +142,7 @@ class LaneRepository:
                 [lane.destination.tenant_id for lane in lanes],
                 [lane.subscription_id for lane in lanes],
                 self._floor(),
+                self._clock.now(),
             )
         return {row["subscription_id"]: row["next_due"] for row in rows}
 
@@ -273,24 +273,29 @@ UPDATE lanes l SET wake_at = now()
                   AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $1)
 """
 
+# Publishers write `due_at` by the database's clock and workers by their own: due is what either calls due.
+# Otherwise a worker whose clock is ahead would ask again and again for what the database holds back.
 _READ_DUE = f"""
 SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.event_id,
-       CASE WHEN d.bytes_before <= {_READ_BYTES} THEN e.payload END AS payload,
+       CASE WHEN NOT d.beyond THEN e.payload END AS payload,
        e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
-       d.bytes_before, d.counted
+       d.beyond, d.counted
   FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, subscription_id, most)
  CROSS JOIN LATERAL (
    SELECT w.*, count(*) OVER () AS counted,
           coalesce(sum(w.size) OVER (ORDER BY w.due_at, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
-            AS bytes_before
-     FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id,
-                  (SELECT octet_length(x.payload) FROM events x WHERE x.tenant_id = d.tenant_id AND x.id = d.event_id)
-                    AS size
-             FROM deliveries d
-            WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-              AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $4
-            ORDER BY d.due_at, d.id LIMIT l.most) AS w) AS d
+            > {_READ_BYTES} AS beyond
+     FROM (SELECT c.*, CASE WHEN c.known THEN 0 ELSE
+                  (SELECT octet_length(x.payload) FROM events x WHERE x.tenant_id = l.tenant_id AND x.id = c.event_id)
+                  END AS size
+             FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id,
+                          d.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
+                     FROM deliveries d
+                    WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+                      AND d.status = 'pending' AND d.due_at <= greatest(now(), $6::timestamptz) AND d.id >= $4
+                    ORDER BY d.due_at, d.id LIMIT l.most) AS c) AS w) AS d
   LEFT JOIN events e ON e.tenant_id = l.tenant_id AND e.id = d.event_id
+ WHERE NOT d.known
  ORDER BY l.subscription_id, d.due_at, d.id
 """
 
@@ -298,7 +303,7 @@ _NEXT_DUE = """
 SELECT l.subscription_id,
        (SELECT min(d.due_at) FROM deliveries d
          WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-           AND d.status = 'pending' AND d.due_at > now() AND d.id >= $3) AS next_due
+           AND d.status = 'pending' AND d.due_at > greatest(now(), $4::timestamptz) AND d.id >= $3) AS next_due
   FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, subscription_id)
 """
 
