@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from crossdock.db.audit import Actor
 from crossdock.db.engine import Database
-from crossdock.http.correlation import add_answer_header, correlation_id_of
+from crossdock.http.correlation import add_answer_headers, correlation_id_of
 from crossdock.http.provided import Provided
 from crossdock.http.source_address import source_address_of
 from crossdock.kit.errors import ForbiddenError, UnauthorizedError
@@ -61,13 +61,13 @@ class RateState:
     remaining: int
     reset_s: int
 
-    def headers(self) -> dict[str, str]:
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """The answer's headers that say so."""
-        return {
-            "RateLimit-Limit": str(self.limit),
-            "RateLimit-Remaining": str(self.remaining),
-            "RateLimit-Reset": str(self.reset_s),
-        }
+        return (
+            (b"ratelimit-limit", b"%d" % self.limit),
+            (b"ratelimit-remaining", b"%d" % self.remaining),
+            (b"ratelimit-reset", b"%d" % self.reset_s),
+        )
 
 
 class MissingPermissionError(ForbiddenError):
@@ -126,8 +126,7 @@ async def _admit(gatekeeper: Gatekeeper, scope: Scope) -> Principal:
     )
     rate = await gatekeeper.spend(principal)
     if rate is not None:
-        for name, value in rate.headers().items():
-            add_answer_header(scope, name, value)
+        add_answer_headers(scope, rate.raw_headers())
     return principal
 
 

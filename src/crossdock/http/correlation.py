@@ -1,6 +1,7 @@
 """One correlation id from the request to everything it causes."""
 
 import re
+from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
@@ -21,9 +22,9 @@ def correlation_id_of(scope: Scope) -> str:
     return found
 
 
-def add_answer_header(scope: Scope, name: str, value: str) -> None:
-    """Send this header with the request's answer, whatever it will be."""
-    scope[_HEADERS_KEY].append((name.lower().encode(), value.encode()))
+def add_answer_headers(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Send these headers, names in lower case, with the request's answer, whatever it will be."""
+    scope[_HEADERS_KEY].extend(headers)
 
 
 class CorrelationMiddleware:

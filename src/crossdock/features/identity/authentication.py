@@ -68,10 +68,11 @@ class Authenticator:
         """Count one request of an API key; None for a user. Raises KeyRateExceededError."""
         if principal.rate_limit_per_hour is None:
             return None
+        now = self._clock.now()
         rate = await self._allowances.spend(
-            tenant_id=principal.tenant_id, key_id=principal.id, limit=principal.rate_limit_per_hour
+            tenant_id=principal.tenant_id, key_id=principal.id, limit=principal.rate_limit_per_hour, at=now
         )
-        self._usage.note(tenant_id=principal.tenant_id, key_id=principal.id)
+        self._usage.note(tenant_id=principal.tenant_id, key_id=principal.id, at=now)
         return rate
 
     def forget_tenant(self, tenant_id: UUID) -> None:

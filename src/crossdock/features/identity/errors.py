@@ -152,7 +152,7 @@ class KeyRateExceededError(RateLimitedError):
             f"The API key has used up its {rate.limit} requests of this hour; the next begins in {rate.reset_s} s."
         )
         super().__init__(message, retry_after_s=rate.reset_s)
-        self.headers: Mapping[str, str] = rate.headers()
+        self.headers: Mapping[str, str] = {name.decode(): value.decode() for name, value in rate.raw_headers()}
 
 
 class SignInsBusyError(UnavailableError):

@@ -77,7 +77,7 @@ def build_identity(
     """The services of this feature, listening to `changes`."""
     passwords = passwords or Passwords()
     allowances = Allowances(database=database, clock=clock)
-    usage = UsageWriter(database=database, clock=clock)
+    usage = UsageWriter(database=database)
     authenticator = Authenticator(database=database, clock=clock, allowances=allowances, usage=usage)
     changes.on_change(authenticator.changed)
 

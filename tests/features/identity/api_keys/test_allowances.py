@@ -22,7 +22,12 @@ def allowances(services: Services) -> Allowances:
 async def spend(allowances: Allowances, key: ApiKey, limit: int | None = None) -> RateState | None:
     """How the key stands after one more request; None when that was refused."""
     try:
-        return await allowances.spend(tenant_id=key.tenant_id, key_id=key.id, limit=limit or key.rate_limit_per_hour)
+        return await allowances.spend(
+            tenant_id=key.tenant_id,
+            key_id=key.id,
+            limit=limit or key.rate_limit_per_hour,
+            at=allowances._clock.now(),
+        )
     except KeyRateExceededError:
         return None
 
@@ -80,7 +85,7 @@ async def test_the_state_counts_down_to_zero_and_tells_the_seconds_left(
     assert [state.remaining for state in states if state] == [2, 1, 0]
     assert {state.reset_s for state in states if state} == {3000}
     with pytest.raises(KeyRateExceededError) as refused:
-        await allowances.spend(tenant_id=key.tenant_id, key_id=key.id, limit=3)
+        await allowances.spend(tenant_id=key.tenant_id, key_id=key.id, limit=3, at=clock.now())
     assert refused.value.retry_after_s == 3000
 
 

@@ -30,18 +30,18 @@ async def test_uses_are_counted_and_written_together(
 
 
 async def test_what_could_not_be_written_is_written_the_next_time(
-    services: Services, make_key: KeyMaker, monkeypatch: pytest.MonkeyPatch
+    services: Services, make_key: KeyMaker, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, _ = await make_key()
     usage = services.identity.usage
-    usage.note(tenant_id=key.tenant_id, key_id=key.id)
+    usage.note(tenant_id=key.tenant_id, key_id=key.id, at=clock.now())
     pool = services.database.pool(Role.WORKER)
     with monkeypatch.context() as patch:
         patch.setattr(services.database, "pool", lambda _role: _Unreachable())
         with pytest.raises(asyncpg.CannotConnectNowError):
             await usage.write()
     assert services.database.pool(Role.WORKER) is pool
-    usage.note(tenant_id=key.tenant_id, key_id=key.id)
+    usage.note(tenant_id=key.tenant_id, key_id=key.id, at=clock.now())
     await usage.write()
     assert (await stored(services, key)).usage_count == 2
 

@@ -49,9 +49,9 @@ class Allowances:
         self._clock = clock
         self._hours: dict[UUID, _Hour] = {}
 
-    async def spend(self, *, tenant_id: UUID, key_id: UUID, limit: int) -> RateState:
-        """Count one request. Raises KeyRateExceededError, or UnavailableError without a database."""
-        seconds = self._clock.now().timestamp()
+    async def spend(self, *, tenant_id: UUID, key_id: UUID, limit: int, at: datetime) -> RateState:
+        """Count one request, made at this moment. Raises KeyRateExceededError or UnavailableError."""
+        seconds = at.timestamp()
         held = self._held(tenant_id, key_id, int(seconds // _HOUR_S), limit)
         reset_s = _HOUR_S - int(seconds % _HOUR_S)
         while held.unspent == 0:

@@ -9,7 +9,6 @@ import structlog
 
 from crossdock.db.engine import CONNECTION_LOST, Database, Role
 from crossdock.features.identity.api_keys import repository
-from crossdock.kit.clock import Clock
 
 _WRITE_EVERY_S = 5.0
 
@@ -19,16 +18,15 @@ _log = structlog.get_logger(__name__)
 class UsageWriter:
     """Writes the use of keys in batches; `start` it, and `stop` it to write the rest."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database) -> None:
         self._database = database
-        self._clock = clock
         self._counts: dict[UUID, tuple[UUID, int, datetime]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, *, tenant_id: UUID, key_id: UUID) -> None:
-        """Count one use, now."""
+    def note(self, *, tenant_id: UUID, key_id: UUID, at: datetime) -> None:
+        """Count one use at this moment."""
         counted = self._counts.get(key_id)
-        self._counts[key_id] = (tenant_id, (counted[1] if counted else 0) + 1, self._clock.now())
+        self._counts[key_id] = (tenant_id, (counted[1] if counted else 0) + 1, at)
 
     def start(self) -> None:
         """Begin to write by itself."""
