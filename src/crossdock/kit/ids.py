@@ -69,4 +69,4 @@ def uuid_time(value: UUID) -> datetime:
 def uuid_floor(moment: datetime) -> UUID:
     """The least UUIDv7-ordered value of this moment: every id made from then on is not below it."""
     milliseconds = (moment - datetime.fromtimestamp(0, tz=UTC)) // timedelta(milliseconds=1)
-    return UUID(int=milliseconds << 80)
+    return UUID(int=max(0, milliseconds) << 80)  # no id is older than 1970

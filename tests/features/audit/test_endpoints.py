@@ -55,3 +55,9 @@ async def test_the_log_wants_its_permission(api: ApiClient) -> None:
     made = await api.post("/api/v1/apikeys", json={"name": "x", "scopes": ["tenant:admin"]})
     refused = await api.with_key(made.json["key"]).get(PATH)
     assert (refused.status, refused.json["detail"].count("audit:read")) == (403, 1)
+
+
+async def test_any_moment_may_be_asked_for(api: ApiClient) -> None:
+    assert await actions(api, "until=0001-01-01T00:00:00Z") == []
+    assert len(await actions(api, "since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z")) == 3
+    assert (await api.get(f"{PATH}?since=2020-01-01T00:00:00")).status == 422

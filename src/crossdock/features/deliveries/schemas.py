@@ -4,7 +4,7 @@ from base64 import b64encode
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from crossdock.features.deliveries.models import (
     Attempt,
@@ -250,7 +250,7 @@ class ReplayIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: datetime = Field(description="Failed and expired deliveries created from then on.")
+    since: AwareDatetime = Field(description="Failed and expired deliveries created from then on.")
 
 
 class ReplayOut(BaseModel):

@@ -1,9 +1,9 @@
 """`/api/v1/events` (reading) and `/api/v1/event-types`; publishing is in receive.py."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime
 
 from crossdock.features.events.schemas import EventDetail, EventOut, EventTypeIn, EventTypeOut, EventTypePatch
 from crossdock.features.events.service import EventService
@@ -27,8 +27,8 @@ async def list_events(
     events: Events,
     page: Paging,
     event_type: Annotated[str | None, Query(alias="type", max_length=255)] = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
 ) -> Page[EventOut]:
     """Events, newest first."""
     rows = await events.list_events(session, page, event_type=event_type, since=since, until=until)
