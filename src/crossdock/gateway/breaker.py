@@ -62,15 +62,17 @@ class Breaker:
             return not self._probing
         return self.state is BreakerState.CLOSED
 
-    def started(self) -> None:
-        """A call has started."""
-        if self.state is BreakerState.HALF_OPEN:
-            self._probing = True
+    def started(self) -> bool:
+        """A call has started; whether it is a probe, to be said when it ends."""
+        self._probing = self.state is BreakerState.HALF_OPEN
+        return self._probing
 
-    def succeeded(self) -> bool:
+    def succeeded(self, *, probe: bool) -> bool:
         """A call ended well; whether the breaker closed by it."""
+        if not self._counts(probe=probe):
+            return False
         self._failures = 0
-        if self.state is not BreakerState.HALF_OPEN:
+        if self.state is BreakerState.CLOSED:
             return False
         self._probing = False
         self._successes += 1
@@ -80,20 +82,27 @@ class Breaker:
         self.open_until = None
         return True
 
-    def failed(self, now: datetime) -> bool:
+    def failed(self, now: datetime, *, probe: bool) -> bool:
         """A call failed; whether the breaker opened by it (from closed, not after a failed probe)."""
+        if not self._counts(probe=probe):
+            return False
         self._failures += 1
         if self.state is BreakerState.HALF_OPEN:
             self._open(now)
             return False
-        if self.state is BreakerState.CLOSED and self._failures >= self._policy.failures:
+        if self._failures >= self._policy.failures:
             self._open(now)
             return True
         return False
 
-    def abandoned(self) -> None:
+    def abandoned(self, *, probe: bool) -> None:
         """A call ended without telling anything about the destination."""
-        self._probing = False
+        if probe:
+            self._probing = False
+
+    def _counts(self, *, probe: bool) -> bool:
+        """Whether a call's end says how the destination is now: one from before the breaker opened does not."""
+        return self.state is BreakerState.CLOSED or (probe and self.state is BreakerState.HALF_OPEN)
 
     def _open(self, now: datetime) -> None:
         self.state = BreakerState.OPEN

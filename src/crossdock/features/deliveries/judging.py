@@ -32,7 +32,8 @@ class Judge:
         """The delivery's new state after an attempt."""
         now = self._clock.now()
         outcome = attempt.outcome
-        announcements = self._tell_breaker(lane, outcome.health, now)
+        breaker_before = lane.breaker.save()
+        announcements = self._tell_breaker(lane, pending, outcome.health, now)
         status = {
             Verdict.DELIVERED: DeliveryStatus.DELIVERED,
             Verdict.RETRY: DeliveryStatus.PENDING,
@@ -58,7 +59,9 @@ class Judge:
             counts_as=_counts_as(status, outcome.verdict),
             announcements=announcements,
             correlation_id=pending.correlation_id,
+            breaker=lane.breaker.save(),
         )
+        result.breaker_changed = result.breaker != breaker_before
         if due_at is not None:
             metrics.RETRIES_SCHEDULED.inc()
             self._hold(lane, pending, result, now)
@@ -67,7 +70,7 @@ class Judge:
 
     async def unsent(self, lane: Lane, pending: Pending, status: DeliveryStatus, error: str) -> Result:
         """The final state of a delivery that was taken up but not sent."""
-        lane.breaker.abandoned()
+        lane.breaker.abandoned(probe=pending.probe)
         result = Result(
             lane=lane,
             delivery_id=pending.id,
@@ -83,14 +86,15 @@ class Judge:
         result.announcements += await self._delivery_events(lane, pending, result)
         return result
 
-    def _tell_breaker(self, lane: Lane, health: Health, now: datetime) -> list[tuple[str, dict[str, Any]]]:
+    @staticmethod
+    def _tell_breaker(lane: Lane, pending: Pending, health: Health, now: datetime) -> list[tuple[str, dict[str, Any]]]:
         changed = None
         if health is Health.GOOD:
-            changed = "circuit.closed" if lane.breaker.succeeded() else None
+            changed = "circuit.closed" if lane.breaker.succeeded(probe=pending.probe) else None
         elif health is Health.BAD:
-            changed = "circuit.opened" if lane.breaker.failed(now) else None
+            changed = "circuit.opened" if lane.breaker.failed(now, probe=pending.probe) else None
         else:
-            lane.breaker.abandoned()
+            lane.breaker.abandoned(probe=pending.probe)
         if changed is None:
             return []
         _log.warning(changed.replace(".", "_"), subscription_id=format_id(IdKind.SUBSCRIPTION, lane.subscription_id))

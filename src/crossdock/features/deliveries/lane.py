@@ -30,7 +30,8 @@ _MOST_UNRECORDED = 1_000
 class Pending:
     """A due delivery; `event` is None when the event's retention has ended.
 
-    `in_order` is set when it is taken: whether the next one of its lane must wait for its end.
+    Set when it is taken: `in_order`, whether the next one of its lane must wait for its end, and
+    `probe`, whether the lane's breaker tries its destination out with it.
     """
 
     tenant_id: UUID
@@ -42,6 +43,7 @@ class Pending:
     correlation_id: str
     event: EventContent | None
     in_order: bool = False
+    probe: bool = False
 
     @property
     def size(self) -> int:
@@ -189,7 +191,7 @@ class Lane:
         self.queued_bytes -= pending.size
         self.in_flight += 1
         self.bytes_in_flight += pending.size
-        self.breaker.started()
+        pending.probe = self.breaker.started()
         if self.bucket is not None:
             self.bucket.take(monotonic)
         return pending

@@ -49,6 +49,8 @@ class Result:
     attempt: SentAttempt | None
     attempt_count: int
     hold_until: datetime | None = None
+    breaker: dict[str, Any] | None = None
+    breaker_changed: bool = False
     disables: str | None = None
     counts_as: bool | None = None
     announcements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -122,7 +124,7 @@ class Recorder:
         return {(row["subscription_id"], row["epoch"]) for row in rows}
 
     async def _write(self, connection: Connection, results: list[Result]) -> None:
-        await connection.execute(
+        moved = await connection.fetch(
             _UPDATE_DELIVERIES,
             [r.lane.destination.tenant_id for r in results],
             [r.delivery_id for r in results],
@@ -134,9 +136,12 @@ class Recorder:
             [r.error for r in results],
         )
         await self._write_attempts(connection, [(r, r.attempt) for r in results if r.attempt is not None])
-        await self._write_holds(connection, [r for r in results if r.hold_until is not None])
-        await self._count_failures(connection, results)
-        await self._announce(connection, results)
+        # A batch whose commit was answered by a broken connection comes again, and must not count twice.
+        new_ids = {row["id"] for row in moved}
+        new = [result for result in results if result.delivery_id in new_ids]
+        await self._write_lanes(connection, [r for r in new if r.hold_until is not None or r.breaker_changed])
+        await self._count_failures(connection, new)
+        await self._announce(connection, new)
 
     async def _write_attempts(self, connection: Connection, sent: list[tuple[Result, SentAttempt]]) -> None:
         if not sent:
@@ -162,13 +167,16 @@ class Recorder:
         )
 
     @staticmethod
-    async def _write_holds(connection: Connection, held: list[Result]) -> None:
-        for result in held:
+    async def _write_lanes(connection: Connection, results: list[Result]) -> None:
+        """Keep what the lanes' next owners, and people, should know of them."""
+        for result in results:
             await connection.execute(
-                "UPDATE lanes SET hold_until = $3 WHERE tenant_id = $1 AND subscription_id = $2",
+                _UPDATE_LANE,
                 result.lane.destination.tenant_id,
                 result.lane.subscription_id,
                 result.hold_until,
+                result.breaker_changed,
+                None if result.breaker is None else msgspec.json.encode(result.breaker).decode(),
             )
 
     async def _count_failures(self, connection: Connection, results: list[Result]) -> None:
@@ -253,6 +261,8 @@ UPDATE deliveries d
               $8::text[])
        AS u (tenant_id, id, status, attempt_count, due_at, finished_at, status_code, error)
  WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status = 'pending'
+   AND (u.status <> 'pending' OR d.attempt_count < u.attempt_count)
+RETURNING d.id
 """
 
 # Written again when the answer to a commit was lost: the first one stands.
@@ -267,9 +277,17 @@ SELECT t, d, n, s, m, l, h::jsonb, b, c, e, x::jsonb, y, z, r, $15
 ON CONFLICT (tenant_id, delivery_id, number) DO NOTHING
 """
 
+_UPDATE_LANE = """
+UPDATE lanes SET hold_until = coalesce($3, hold_until), breaker = CASE WHEN $4 THEN $5::jsonb ELSE breaker END
+ WHERE tenant_id = $1 AND subscription_id = $2
+"""
+
+# Locked, so that somebody who enables the subscription meanwhile is not overruled by an old count.
 _FAILED_IN_ROW = """
 SELECT s.tenant_id, s.id, s.failed_in_row, s.status
   FROM unnest($1::uuid[], $2::uuid[]) AS u (t, i) JOIN subscriptions s ON s.tenant_id = u.t AND s.id = u.i
+ ORDER BY s.tenant_id, s.id
+   FOR NO KEY UPDATE OF s
 """
 
 _SET_FAILED_IN_ROW = """

@@ -63,6 +63,21 @@ class SubscriptionRepository:
         """Its lane."""
         return await self._session.scalar(select(Lane).where(Lane.subscription_id == subscription_id))
 
+    async def lock_lane(self, subscription_id: UUID) -> None:
+        """Keep results from being recorded until this transaction ends.
+
+        Whoever changes both a lane and its subscription locks the lane first, as recording does.
+        """
+        await self._session.execute(
+            select(Lane.subscription_id).where(Lane.subscription_id == subscription_id).with_for_update(key_share=True)
+        )
+
+    async def calm_lane(self, subscription_id: UUID) -> None:
+        """Forget what the lane has suffered: its hold and its breaker."""
+        await self._session.execute(
+            update(Lane).where(Lane.subscription_id == subscription_id).values(hold_until=None, breaker=None)
+        )
+
     def add(self, row: Subscription | SubscriptionKey) -> None:
         """Add a subscription or a key."""
         self._session.add(row)

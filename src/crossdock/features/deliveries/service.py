@@ -177,6 +177,7 @@ class SubscriptionService:
         """Activate, pause or disable; when this returns, a disabled or paused one starts no more attempts here."""
         async with self._database.tenant(tenant_id) as session:
             repository = SubscriptionRepository(session)
+            await repository.lock_lane(subscription_id)
             subscription = await _found(repository, subscription_id, locked=True)
             old = SubscriptionOut.of(subscription)
             subscription.status = status
@@ -188,6 +189,8 @@ class SubscriptionService:
             shown = await _detail(repository, subscription)
             if status is _ACTIVE:
                 await session.flush()
+                if old.status is not _ACTIVE:
+                    await repository.calm_lane(subscription_id)
                 await DeliveryRepository(session).wake_lane(tenant_id, subscription_id)
         self._announce(subscription)
         return shown
@@ -217,6 +220,7 @@ class SubscriptionService:
         """Remove a subscription; what waited is cancelled, its history stays."""
         async with self._database.tenant(tenant_id) as session:
             repository = SubscriptionRepository(session)
+            await repository.lock_lane(subscription_id)
             subscription = await _found(repository, subscription_id, locked=True)
             self._audit(session, actor, subscription, "subscription.delete", SubscriptionOut.of(subscription))
             await repository.remove(subscription)

@@ -1,0 +1,107 @@
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from crossdock.db.urls import libpq_url
+from crossdock.features.deliveries.models import SubscriptionStatus
+from crossdock.features.deliveries.recording import Recorder, Result
+from crossdock.features.deliveries.schemas import SubscriptionCreated
+from crossdock.kit.ids import IdKind, parse_id
+from crossdock.worker.worker import Worker
+from tests.hub import ACTOR, Hub, with_settings
+from tests.receivers import BROKEN, Receiver
+from tests.waiting import eventually
+
+
+async def breaker_shown(hub: Hub, subscription: SubscriptionCreated) -> str:
+    async with hub.services.database.tenant(hub.tenant_id) as session:
+        stats = await hub.services.subscriptions.stats(session, parse_id(IdKind.SUBSCRIPTION, subscription.id))
+    return stats.breaker
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_result_that_is_written_twice_counts_once(
+    hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As when a commit went through and the connection that would have said so broke.
+    record = Recorder.record
+
+    async def record_twice(self: Recorder, result: Result) -> bool:
+        await record(self, result)
+        return await record(self, result)
+
+    monkeypatch.setattr(Recorder, "record", record_twice)
+    receiver.otherwise = BROKEN
+    subscription = await hub.subscribe(
+        receiver, event_types=["order.*", "webhook.failed"], retry_policy={"retries": 1, "intervals_s": [0.05]}
+    )
+    await hub.publish(1)
+    (delivery, *_) = await hub.ended(subscription)
+    assert (delivery["status"], delivery["attempt_count"]) == ("failed", 2)
+    assert len(await hub.attempts(delivery["id"])) == 2
+    (row,) = await hub.query("SELECT failed_in_row FROM subscriptions")
+    assert row["failed_in_row"] == 1
+
+    async def told() -> list[asyncpg.Record]:
+        return await hub.query("SELECT FROM events WHERE type = 'webhook.failed'")
+
+    assert len(await eventually(told)) == 1
+
+
+@with_settings(breaker_failures=2, breaker_open_s=60)
+async def test_an_open_breaker_is_shown_and_kept_while_its_lane_has_an_owner(
+    hub: Hub, worker: Worker, receiver: Receiver
+) -> None:
+    receiver.otherwise = BROKEN
+    subscription = await hub.subscribe(receiver)
+    await hub.publish(1, 2)
+    await receiver.got(2)
+    await eventually(lambda: worker._dispatcher.held_lanes()["breaker"] == 1)
+    lane = await eventually(lambda: hub.lane(subscription))
+    await eventually(lambda: is_open(hub, subscription))
+    assert lane["owner"] == worker._leases.worker_id
+
+    key = parse_id(IdKind.SUBSCRIPTION, subscription.id)
+    await hub.services.subscriptions.set_status(hub.tenant_id, ACTOR, key, SubscriptionStatus.PAUSED, None)
+    await hub.services.subscriptions.set_status(hub.tenant_id, ACTOR, key, SubscriptionStatus.ACTIVE, None)
+    assert await breaker_shown(hub, subscription) == "closed"
+
+
+async def is_open(hub: Hub, subscription: SubscriptionCreated) -> bool:
+    return await breaker_shown(hub, subscription) == "open"
+
+
+@pytest.mark.parametrize("change", ["delete", "enable"])
+async def test_a_subscription_can_be_changed_while_its_results_are_recorded(
+    hub: Hub, receiver: Receiver, change: str
+) -> None:
+    subscription = await hub.subscribe(receiver)
+    key = parse_id(IdKind.SUBSCRIPTION, subscription.id)
+    await hub.publish(1)
+    service = hub.services.subscriptions
+    changing: dict[str, Any] = {
+        "delete": lambda: service.delete(hub.tenant_id, ACTOR, key),
+        "enable": lambda: service.set_status(hub.tenant_id, ACTOR, key, SubscriptionStatus.ACTIVE, None),
+    }
+    # What the recorder does, step by step.
+    recorder = await asyncpg.connect(libpq_url(hub.services.database.dsn))
+    try:
+        async with recorder.transaction():
+            await recorder.execute("SELECT FROM lanes WHERE subscription_id = $1 FOR SHARE", key)
+            changed = asyncio.create_task(changing[change]())
+            await eventually(lambda: someone_waits(hub))
+            await recorder.execute("UPDATE deliveries SET attempt_count = 1 WHERE subscription_id = $1", key)
+            await recorder.execute("UPDATE lanes SET hold_until = now() WHERE subscription_id = $1", key)
+            await recorder.execute("UPDATE subscriptions SET failed_in_row = 1 WHERE id = $1", key)
+    finally:
+        await recorder.close()
+    await changed
+
+
+async def someone_waits(hub: Hub) -> bool:
+    (row,) = await hub.query(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+    )
+    return bool(row["exists"])
