@@ -117,6 +117,13 @@ class Hub:
         )
         return row
 
+    async def someone_waits_for_a_lock(self) -> bool:
+        """Whether a transaction stands behind another one."""
+        (row,) = await self.query(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ) or (None,)
+        return row is not None
+
 
 async def new_tenant(services: Services, slug: str = "acme") -> UUID:
     """A tenant with nothing in it; much quicker to make than one with an owner and a password."""

@@ -91,17 +91,10 @@ async def test_a_subscription_can_be_changed_while_its_results_are_recorded(
         async with recorder.transaction():
             await recorder.execute("SELECT FROM lanes WHERE subscription_id = $1 FOR SHARE", key)
             changed = asyncio.create_task(changing[change]())
-            await eventually(lambda: someone_waits(hub))
+            await eventually(hub.someone_waits_for_a_lock)
             await recorder.execute("UPDATE deliveries SET attempt_count = 1 WHERE subscription_id = $1", key)
             await recorder.execute("UPDATE lanes SET hold_until = now() WHERE subscription_id = $1", key)
             await recorder.execute("UPDATE subscriptions SET failed_in_row = 1 WHERE id = $1", key)
     finally:
         await recorder.close()
     await changed
-
-
-async def someone_waits(hub: Hub) -> bool:
-    (row,) = await hub.query(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
-    )
-    return bool(row["exists"])

@@ -74,7 +74,8 @@ class DeliveryHistory:
         self, session: AsyncSession, actor: Actor, subscription_id: UUID, since: datetime
     ) -> ReplayOut:
         """Send again what failed since then and was not made good since; at most 1,000, oldest first."""
-        subscription = await self._subscription(session, subscription_id)
+        # Locked, so that two callers at once do not both find the same.
+        subscription = await self._subscription(session, subscription_id, locked=True)
         repository = DeliveryRepository(session)
         failed = await repository.failed_since(subscription_id, since, most=_MOST_REPLAYED_AT_ONCE + 1)
         chosen = failed[:_MOST_REPLAYED_AT_ONCE]
@@ -108,8 +109,8 @@ class DeliveryHistory:
         return delivery
 
     @staticmethod
-    async def _subscription(session: AsyncSession, subscription_id: UUID) -> Subscription:
-        subscription = await SubscriptionRepository(session).find(subscription_id)
+    async def _subscription(session: AsyncSession, subscription_id: UUID, *, locked: bool = False) -> Subscription:
+        subscription = await SubscriptionRepository(session).find(subscription_id, locked=locked)
         if subscription is None:
             raise SubscriptionNotFoundError
         return subscription

@@ -12,6 +12,7 @@ from crossdock.db.changes import LANES_CHANNEL
 from crossdock.features.deliveries.models import (
     Attempt,
     Delivery,
+    DeliveryKind,
     DeliveryStatus,
     Lane,
     Subscription,
@@ -126,14 +127,13 @@ class DeliveryRepository:
         return (await self._session.scalars(query)).all()
 
     async def failed_since(self, subscription_id: UUID, since: datetime, *, most: int) -> Sequence[Delivery]:
-        """The oldest failed deliveries since then that no later delivery of the same event has made good."""
+        """The oldest failed deliveries since then, each the last one of its event to the subscription."""
         again = aliased(Delivery)
-        made_good = exists().where(
+        repeated = exists().where(
             again.tenant_id == Delivery.tenant_id,
             again.event_id == Delivery.event_id,
             again.subscription_id == Delivery.subscription_id,
             again.id > Delivery.id,
-            again.status.in_([DeliveryStatus.PENDING, DeliveryStatus.DELIVERED]),
         )
         query = (
             select(Delivery)
@@ -141,7 +141,8 @@ class DeliveryRepository:
                 Delivery.subscription_id == subscription_id,
                 Delivery.id >= uuid_floor(since),
                 Delivery.status.in_(FAILED),
-                ~made_good,
+                Delivery.kind.in_([DeliveryKind.EVENT, DeliveryKind.REPLAY]),
+                ~repeated,
             )
             .order_by(Delivery.id)
             .limit(most)
