@@ -8,6 +8,7 @@ import pytest
 from crossdock.db.changes import Change
 from crossdock.features.deliveries import dispatch, leases
 from crossdock.features.deliveries.dispatch import Dispatcher
+from crossdock.features.deliveries.judging import Judge
 from crossdock.features.deliveries.lane import Lane
 from crossdock.features.deliveries.models import SubscriptionStatus
 from crossdock.features.deliveries.schemas import SubscriptionCreated
@@ -139,3 +140,24 @@ async def test_settings_that_change_while_a_lane_is_being_taken_count(
     await paused.wait()
     await given_back(hub, subscription)
     assert receiver.requests == []
+
+
+async def test_a_fault_of_our_own_after_an_attempt_leaves_the_lane_as_it_was(
+    hub: Hub, worker: Worker, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = await hub.subscribe(receiver)
+    faults: list[Any] = []
+
+    async def faulty(*_: Any) -> Any:
+        faults.append(None)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Judge, "sent", faulty)
+    monkeypatch.setattr(dispatch, "_BROKEN_HOLD", timedelta(seconds=0.2))
+    await hub.publish(1)
+    await eventually(lambda: faults)
+    lane = worker._dispatcher.lanes[key_of(subscription)]
+    await eventually(lambda: (lane.in_flight, lane.unsettled, lane.bytes_in_flight) == (0, 0, 0))
+    monkeypatch.undo()
+    (delivery,) = await hub.ended(subscription)
+    assert (delivery["status"], delivery["attempt_count"]) == ("delivered", 1)

@@ -5,8 +5,9 @@ import pytest
 from crossdock.db.changes import Change
 from crossdock.features.deliveries import leases
 from crossdock.features.deliveries.lane_repository import LaneRepository
+from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.worker.worker import Worker
-from tests.hub import Hub, working
+from tests.hub import ACTOR, Hub, working
 from tests.receivers import Receiver
 from tests.waiting import eventually
 
@@ -71,3 +72,30 @@ async def test_a_stopped_worker_listens_to_nothing(hub: Hub, receiver: Receiver)
         await hub.subscribe(receiver)
     hub.services.changes.announce(Change("subscription", str(hub.tenant_id), str(hub.tenant_id)))
     assert not worker._leases._reloads
+
+
+async def test_all_lanes_of_a_dead_worker_are_taken_at_once(
+    hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_MOST_CLAIMED_AT_ONCE", 2)
+    for _ in range(5):
+        await hub.subscribe(receiver)
+    dead = new_uuid()
+    await hub.query("UPDATE lanes SET owner = $1, epoch = 7, wake_at = NULL", dead)
+    async with working(hub.services) as worker:
+        await worker._leases._renew(0)
+        assert sorted(lane.epoch for lane in worker._dispatcher.lanes.values()) == [8] * 5
+
+
+async def test_a_delivery_that_was_planned_before_its_subscription_was_deleted_comes_to_an_end(
+    hub: Hub, receiver: Receiver
+) -> None:
+    subscription = await hub.subscribe(receiver)
+    key = parse_id(IdKind.SUBSCRIPTION, subscription.id)
+    await hub.publish(1)
+    await hub.services.subscriptions.delete(hub.tenant_id, ACTOR, key)
+    # As if its transaction had been committed a moment after the deletion.
+    await hub.query("UPDATE deliveries SET status = 'pending' WHERE kind = 'event'")
+    await LaneRepository(database=hub.services.database, clock=hub.services.clock).expire_held()
+    (delivery,) = await hub.deliveries(subscription)
+    assert (delivery["status"], delivery["error"]) == ("cancelled", "The subscription was deleted.")

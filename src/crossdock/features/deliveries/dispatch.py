@@ -316,6 +316,8 @@ class Dispatcher:
             self._bytes_in_flight -= pending.size
             if result is not None:
                 self._settle(lane, pending, result)
+            else:
+                lane.abandon(pending)
             self._pump(lane)
             while self._waiting_for_slot and not self._full:
                 first = next(iter(self._waiting_for_slot))

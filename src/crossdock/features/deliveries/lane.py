@@ -214,6 +214,13 @@ class Lane:
             self._settled_while_reading.add(pending.id)
         self._expect(due_at)
 
+    def abandon(self, pending: Pending) -> None:
+        """Nothing came of a delivery that was taken: it is in the database as it was."""
+        self._landed(pending)
+        self.breaker.abandoned(probe=pending.probe)
+        self.known.discard(pending.id)
+        self.more = True
+
     def drop_queue(self) -> None:
         """Forget what waits in memory; it is still in the database."""
         for pending in self.queue:

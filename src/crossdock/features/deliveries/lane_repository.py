@@ -162,10 +162,12 @@ class LaneRepository:
         )
 
     async def expire_held(self) -> int:
-        """End overdue deliveries of subscriptions nobody sends for; how many."""
-        async with self._worker() as connection:
-            rows = await connection.fetch(_EXPIRE_HELD, self._floor())
-        return len(rows)
+        """End overdue deliveries that nobody sends: of subscriptions that are not active, or are gone; how many."""
+        ended = 0
+        for statement in (_EXPIRE_HELD, _CANCEL_ORPHANED):
+            async with self._worker() as connection:
+                ended += len(await connection.fetch(statement, self._floor()))
+        return ended
 
     async def backlog(self) -> tuple[int, float]:
         """How many deliveries are due now (counted to 100,000), and the age in seconds of the oldest."""
@@ -327,6 +329,15 @@ UPDATE deliveries d
          WHERE s.status <> 'active' AND x.status = 'pending' AND x.expires_at <= now() AND x.id >= $1
          LIMIT 5000) AS overdue
  WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status = 'pending'
+RETURNING d.id
+"""
+
+# A publisher that planned before a subscription was deleted may commit after.
+_CANCEL_ORPHANED = f"""
+UPDATE deliveries d
+   SET status = '{DeliveryStatus.CANCELLED}', finished_at = now(), error = 'The subscription was deleted.'
+ WHERE d.status = 'pending' AND d.id >= $1
+   AND NOT EXISTS (SELECT FROM subscriptions s WHERE s.tenant_id = d.tenant_id AND s.id = d.subscription_id)
 RETURNING d.id
 """
 

@@ -126,8 +126,8 @@ class LeaseLoop:
             self._fleet = fleet
         self._renewed_at = now
         await self._reconcile()
-        orphaned = await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE)
-        await self._adopt(orphaned)
+        while orphaned := await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE):
+            await self._adopt(orphaned)
         surplus = len(self._dispatcher.lanes) - self._fair_share() - 1
         if surplus > 0:
             self._dispatcher.shed(surplus)
