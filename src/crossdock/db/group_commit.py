@@ -29,7 +29,8 @@ class GroupCommit(Generic[Item, Answer]):
 
     `commit` takes a batch and returns, in the same order, an answer or an exception for each item;
     when it raises, each item is committed alone, unless it is UnavailableError, which all get.
-    `size_of` gives an item's weight in bytes. Submitting raises UnavailableError when more than `max_waiting_bytes` wait already.
+    `size_of` gives an item's weight in bytes. Submitting raises UnavailableError when more than
+    `max_waiting_bytes` wait already.
     """
 
     def __init__(
