@@ -28,9 +28,9 @@ class GroupCommit(Generic[Item, Answer]):
     """Collects items and commits them in batches through `commit`.
 
     `commit` takes a batch and returns, in the same order, an answer or an exception for each item;
-    when it raises, each item is committed alone, unless it is UnavailableError, which all get.
-    `size_of` gives an item's weight in bytes. Submitting raises UnavailableError when more than
-    `max_waiting_bytes` wait already.
+    when it raises, it is called again with each half, down to the items it fails for, which get its
+    error; all get an UnavailableError. `size_of` gives an item's weight in bytes. Submitting raises
+    UnavailableError when more than `max_waiting_bytes` wait already, and when nothing is running.
     """
 
     def __init__(
@@ -67,11 +67,14 @@ class GroupCommit(Generic[Item, Answer]):
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        self._tasks = []
         while self._waiting:
             _settle(self._waiting.popleft(), UnavailableError("Crossdock is stopping; nothing was stored. Try again."))
 
     async def submit(self, item: Item) -> Answer:
         """Wait until the item is committed, and return its answer."""
+        if not self._tasks:
+            raise UnavailableError("Crossdock is stopping; nothing was stored. Try again.")
         size = self._size_of(item)
         if self._waiting and self._waiting_bytes + size > self._max_waiting_bytes:
             raise UnavailableError("Too much is waiting to be stored; nothing of this was. Try again.")
@@ -89,6 +92,8 @@ class GroupCommit(Generic[Item, Answer]):
                 await self._arrived.wait()
                 continue
             batch = self._take()
+            if not batch:
+                continue
             try:
                 await self._commit_batch(batch)
             except asyncio.CancelledError:
@@ -105,9 +110,10 @@ class GroupCommit(Generic[Item, Answer]):
                 for waiting in batch:
                     _settle(waiting, error)
                 return
-            # One item that the database refuses must not take the others with it.
-            for waiting in batch:
-                await self._commit_batch([waiting])
+            # One item that the database refuses must not take the others with it, nor make them go one by one.
+            middle = len(batch) // 2
+            await self._commit_batch(batch[:middle])
+            await self._commit_batch(batch[middle:])
             return
         for waiting, answer in zip(batch, answers, strict=True):
             _settle(waiting, answer)
