@@ -11,10 +11,14 @@ _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class TcpGate:
-    """Forwards a local port to a PostgreSQL server, while it is open."""
+    """Forwards a local port to a PostgreSQL server, while it is open.
+
+    While `ends_pass` is off, what the server ends stays open on our side, until the gate closes.
+    """
 
     def __init__(self, database_url: str) -> None:
         self._url = make_url(database_url)
+        self.ends_pass = True
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -69,8 +73,9 @@ class TcpGate:
             while chunk := await source.read(65536):
                 sink.write(chunk)
                 await sink.drain()
-        sink.transport.abort()
-        self._writers.discard(sink)
+        if self.ends_pass:
+            sink.transport.abort()
+            self._writers.discard(sink)
 
 
 @asynccontextmanager

@@ -25,6 +25,8 @@ CONNECTION_LOST = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What a connection says whose server has said farewell and not hung up yet: asyncpg takes it for busy.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -124,7 +126,7 @@ class Database:
         try:
             async with sessions() as session, session.begin():
                 yield session
-        except (OperationalError, InterfaceError, OSError) as error:
+        except (OperationalError, InterfaceError, OSError, asyncpg.InternalClientError) as error:
             raise UnavailableError("The database cannot be reached; nothing was stored. Try again.") from error
         except DBAPIError as error:
             cause = getattr(error.orig, "__cause__", None)
@@ -135,6 +137,7 @@ class Database:
     def _engine(self, role: Role | None, size: int) -> AsyncEngine:
         arguments: dict[str, Any] = {
             "timeout": _CONNECT_TIMEOUT_S,
+            "command_timeout": _STATEMENT_TIMEOUT_MS / 1000,
             "server_settings": _server_settings(role),
         }
         return create_async_engine(

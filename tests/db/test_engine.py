@@ -1,0 +1,72 @@
+import asyncio
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from crossdock.db.engine import CONNECTION_LOST, Database, Role
+from crossdock.db.urls import libpq_url
+from crossdock.kit.errors import UnavailableError
+from crossdock.kit.ids import new_uuid
+from tests.tcp_gate import TcpGate, gate_to
+from tests.waiting import eventually
+
+# A server that goes says so on each connection, and ends it a moment later. In that moment asyncpg
+# takes the connection for a busy one: whatever is tried with it is an InternalClientError.
+
+
+async def _let_server_go(gate: TcpGate, pid: int) -> None:
+    """End a server process; its last words have arrived when this returns, the end of its connection not yet."""
+    gate.ends_pass = False
+    other = await asyncpg.connect(libpq_url(gate.database_url))
+    try:
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+
+        async def gone() -> bool:
+            return not await other.fetchval("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid)
+
+        await eventually(gone)
+        await other.fetchval("SELECT true")
+    finally:
+        other.terminate()
+
+
+async def test_a_pooled_connection_whose_server_just_went_is_a_lost_one(database_url: str) -> None:
+    async with gate_to(database_url) as gate:
+        database = Database(gate.database_url)
+        await database.open()
+
+        async def meet() -> None:
+            async with database.pool(Role.WORKER).acquire() as connection:
+                await _let_server_go(gate, await connection.fetchval("SELECT pg_backend_pid()"))
+
+        with pytest.raises(CONNECTION_LOST):
+            await meet()
+        gate.ends_pass = True
+        await gate.close()
+        await gate.open()
+        assert await database.pool(Role.WORKER).fetchval("SELECT true")
+        await database.close()
+
+
+async def test_a_session_whose_server_just_went_is_unavailable(database_url: str) -> None:
+    async with gate_to(database_url) as gate:
+        database = Database(gate.database_url)
+        await database.open()
+
+        async def meet() -> None:
+            async with database.tenant(new_uuid()) as session:
+                pid = await session.scalar(text("SELECT pg_backend_pid()"))
+                assert pid is not None
+                await _let_server_go(gate, pid)
+                ending = asyncio.create_task(gate.close())
+                await session.execute(text("SELECT 'a statement that was not prepared before'"))
+                await ending
+
+        with pytest.raises(UnavailableError):
+            await meet()
+        gate.ends_pass = True
+        await gate.open()
+        async with database.lookup() as session:
+            assert await session.scalar(text("SELECT true"))
+        await database.close()
