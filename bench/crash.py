@@ -71,11 +71,11 @@ class _Fleet:
         self._hubs = {hub.name: hub for hub in running.hubs.hubs}
         self.kills: Counter[str] = Counter()
 
-    async def become(self, names: Sequence[str]) -> None:
-        """Stop what runs, in order, and start these."""
+    async def become(self, name: str) -> None:
+        """Stop what runs, in order, and start this one process."""
         for hub in self._hubs.values():
             await hub.stop()
-        self._hubs = {name: await self._installation.start(name) for name in names}
+        self._hubs = {name: await self._installation.start(name)}
 
     async def kill(self, name: str) -> None:
         """SIGKILL, a short while without it, and a new start."""
@@ -99,13 +99,12 @@ async def run(options: Options) -> dict[str, object]:
     seconds = options.seconds or _SECONDS
     most = int(seconds * _PER_S)
     reckoning, answers = _Reckoning(), Counter[str]()
-    async with rig("serve", lease_s=_LEASE_S) as running:
+    async with rig("api", "worker", lease_s=_LEASE_S) as running:
         for destination in range(_DESTINATIONS):
             await running.subscribe(destination, retry_policy=_RETRIES)
         fleet = _Fleet(running)
-        await fleet.become(["api", "worker"])
         answers += await _phase(running, fleet, _APART, between, range(most), reckoning)
-        await fleet.become(["serve"])
+        await fleet.become("serve")
         answers += await _phase(running, fleet, _TOGETHER, between, range(most, 2 * most), reckoning)
         left = await _pending(running)
         stored = (await running.hubs.fetch(_STORED))[0][0]
