@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from crossdock.cli import audit, db, doctor, key, serve, tenant, user, webhook
+from crossdock.cli import audit, db, doctor, key, listen, serve, tenant, user, webhook
 from crossdock.cli.commands import CommandGroup
+from crossdock.cli.demo.command import demo
 
 app = typer.Typer(
     name="crossdock",
@@ -22,6 +23,8 @@ app.command()(serve.serve)
 app.command()(serve.api)
 app.command()(serve.worker)
 app.command(name="migrate")(serve.migrate_database)
+app.command()(demo)
+app.command()(listen.listen)
 app.command()(doctor.doctor)
 app.add_typer(db.app, name="db")
 app.add_typer(tenant.app, name="tenant")
