@@ -70,3 +70,24 @@ async def test_a_session_whose_server_just_went_is_unavailable(database_url: str
         async with database.lookup() as session:
             assert await session.scalar(text("SELECT true"))
         await database.close()
+
+
+async def test_a_connection_given_back_keeps_nothing_of_its_transaction(database: Database) -> None:
+    pool = database.pool(Role.WORKER)
+    async with pool.acquire() as connection, connection.transaction():
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        await connection.execute("SELECT set_config('crossdock.tenant', $1, true)", str(new_uuid()))
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") == pid
+        assert not await connection.fetchval("SELECT current_setting('crossdock.tenant', true)")
+        assert await connection.fetchval("SELECT current_user") == Role.WORKER.value
+
+
+async def test_a_connection_given_back_in_a_transaction_is_out_of_it_again(database: Database) -> None:
+    pool = database.pool(Role.WORKER)
+    async with pool.acquire() as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        await connection.execute("BEGIN")
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") == pid
+        assert not connection.is_in_transaction()
