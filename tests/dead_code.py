@@ -31,6 +31,7 @@ _USED = {
     "FixedClock": "tests, here and of those who build on Crossdock",
     "advance": "tests, as FixedClock",
     "Trace": "a quoted annotation",
+    "get_reset_query": "asyncpg",
     "pytestmark": "pytest",
     "connection_lost": "asyncio's protocols",
     "getall": "the vendor's validator",
