@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 # More workers than this wait for the one database they share.
 PYTEST := $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal
 # What depends most on the version of PostgreSQL, and on being an ordinary role of it.
-OUTSIDE := $(wildcard tests/migrations tests/db/test_migrate.py tests/db/test_backup.py tests/jobs \
+OUTSIDE := $(wildcard tests/migrations tests/db/test_migrate.py tests/db/test_backup.py \
   tests/features/events tests/features/deliveries tests/journeys)
 # Compiling all of every package takes longer than compiling what is used when it is used.
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
