@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 MASK = "•••"
@@ -13,6 +14,7 @@ _SECRET_NAME = re.compile(
 _SECRET_VALUE = re.compile(r"\b(cdk_|whsec_|whsk_|Bearer |Basic )[A-Za-z0-9+/=_.~-]{8,}|://[^/\s:@]+:[^/\s@]+@")
 
 
+@lru_cache(maxsize=4096)  # the same few names come again in every line of the log
 def is_secret_name(name: str) -> bool:
     """Whether a field or header of this name holds something to hide."""
     return _SECRET_NAME.search(name) is not None
