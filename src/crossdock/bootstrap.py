@@ -83,7 +83,7 @@ class Services:
             OperatorKey: self.operator_key,
             AuditService: AuditService(),
             **self.identity.provided(),
-            EventService: EventService(clock=self.clock),
+            EventService: EventService(changes=self.changes, clock=self.clock),
             SubscriptionService: self.subscriptions,
             DeliveryHistory: DeliveryHistory(clock=self.clock),
             Trial: self.trial,

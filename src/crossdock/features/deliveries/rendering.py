@@ -8,10 +8,9 @@ from uuid import UUID
 import msgspec
 
 from crossdock.features.deliveries.models import BodyFormat
+from crossdock.features.events.content import JSON, is_json
 from crossdock.kit.ids import IdKind, format_id
 from crossdock.mapping.expressions import Expression
-
-_JSON = "application/json"
 
 
 class EventContent(Protocol):
@@ -35,12 +34,6 @@ class EventContent(Protocol):
     def attributes(self) -> dict[str, Any] | None: ...  # noqa: D102
 
 
-def is_json(content_type: str) -> bool:
-    """Whether a media type says that the body is JSON (RFC 8259, or a +json suffix by RFC 6839)."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == _JSON or media_type.endswith("+json")
-
-
 def event_document(event: EventContent) -> dict[str, Any]:
     """The event as expressions see it: `{"id", "type", "timestamp", "data"}`; data is base64 text if not JSON."""
     data: Any = msgspec.json.decode(event.payload) if is_json(event.content_type) else b64encode(event.payload).decode()
@@ -61,12 +54,12 @@ def render(
     alone (PAYLOAD), as `data` of the Standard Webhooks envelope, or of a structured CloudEvent.
     """
     if transformation is not None:
-        return msgspec.json.encode(transformation.search(event_document(event))), content_type or _JSON
+        return msgspec.json.encode(transformation.search(event_document(event))), content_type or JSON
     if body_format is BodyFormat.PAYLOAD:
         return event.payload, content_type or event.content_type
     if body_format is BodyFormat.CLOUDEVENTS:
         return _cloud_event(event), content_type or "application/cloudevents+json"
-    return _envelope(event), content_type or _JSON
+    return _envelope(event), content_type or JSON
 
 
 def _envelope(event: EventContent) -> bytes:

@@ -97,8 +97,12 @@ class RouteTable:
         """Whether any subscription of the tenant asks for this type, as far as notices have told."""
         if tenant_id not in self._tenants or tenant_id in self._outdated:
             self._outdated.discard(tenant_id)
-            async with self._loading:
-                self._tenants[tenant_id] = await self._load(tenant_id)
+            try:
+                async with self._loading:
+                    self._tenants[tenant_id] = await self._load(tenant_id)
+            except BaseException:
+                self._outdated.add(tenant_id)
+                raise
         return bool(self._tenants[tenant_id].index.match(event_type))
 
     def _changed(self, change: Change | None) -> None:
@@ -156,7 +160,7 @@ class _Plan:
                         document = event_document(event)
                     if not route.filter.accepts(document):
                         continue
-                except (CrossdockError, msgspec.DecodeError) as failure:
+                except (CrossdockError, msgspec.DecodeError, RecursionError) as failure:
                     # Kept and shown as failed: a filter that cannot answer must not swallow the event.
                     error = f"The subscription's filter could not be evaluated: {failure}"
             self.planned.append(

@@ -74,7 +74,7 @@ def _request(destination: Destination, pending: Pending, now: datetime) -> Outbo
             transformation=destination.transformation,
             content_type=destination.content_type,
         )
-    except (CrossdockError, msgspec.DecodeError) as error:
+    except (CrossdockError, msgspec.DecodeError, RecursionError) as error:
         raise NotRenderableError(f"The subscription's transformation failed: {error}") from error
     return OutboundRequest(
         method="POST",

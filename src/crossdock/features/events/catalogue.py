@@ -16,6 +16,7 @@ from crossdock.features.events.errors import InvalidEventError, UnknownEventType
 from crossdock.kit.errors import Fault
 
 _MOST_FAULTS = 20
+_LONGEST_MESSAGE = 300
 
 BUILT_IN_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -78,10 +79,15 @@ def faults_of(validator: Any, instance: Any, pointer: str) -> tuple[Fault, ...]:
     faults = []
     for error in validator.iter_errors(instance):
         steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error.instance_path)
-        faults.append(Fault(pointer + steps, error.message))
+        faults.append(Fault(pointer + steps, _shortened(error.message)))
         if len(faults) == _MOST_FAULTS:
             break
     return tuple(faults)
+
+
+def _shortened(message: str) -> str:
+    """The library repeats the whole value it complains of."""
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…"
 
 
 class Catalogue:
@@ -92,6 +98,7 @@ class Catalogue:
         self._require_known = require_known
         self._tenants: dict[UUID, dict[str, dict[int, KnownType]]] = {}
         self._loading = asyncio.Lock()
+        self._changes_heard = 0
         changes.on_change(self._changed)
 
     async def check(self, tenant_id: UUID, event_type: str, version: int | None, payload: bytes, pointer: str) -> None:
@@ -116,7 +123,10 @@ class Catalogue:
             )
         if known.validator is None:
             return
-        faults = faults_of(known.validator, msgspec.json.decode(payload), f"{pointer}/data")
+        try:
+            faults = faults_of(known.validator, msgspec.json.decode(payload), f"{pointer}/data")
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            faults = (Fault(f"{pointer}/data", "is nested too deeply, or has a number too large, to be checked"),)
         if faults:
             raise InvalidEventError(f"The data does not fit the schema of {event_type!r}.", faults)
 
@@ -128,8 +138,16 @@ class Catalogue:
         known = self._tenants.get(tenant_id)
         if known is None:
             async with self._loading:
-                known = self._tenants[tenant_id] = await self._load(tenant_id)
+                known = await self._load_unchanged(tenant_id)
         return known
+
+    async def _load_unchanged(self, tenant_id: UUID) -> dict[str, dict[int, KnownType]]:
+        """The tenant's types, kept unless they changed while they were read."""
+        changes_before = self._changes_heard
+        types = await self._load(tenant_id)
+        if self._changes_heard == changes_before:
+            self._tenants[tenant_id] = types
+        return types
 
     async def _load(self, tenant_id: UUID) -> dict[str, dict[int, KnownType]]:
         async with self._database.pool(Role.APP).acquire() as connection, connection.transaction(readonly=True):
@@ -145,7 +163,10 @@ class Catalogue:
         return types
 
     def _changed(self, change: Change | None) -> None:
+        if change is not None and change.kind != "event_type":
+            return
+        self._changes_heard += 1
         if change is None:
             self._tenants.clear()
-        elif change.kind == "event_type":
+        else:
             self._tenants.pop(UUID(change.tenant_id), None)

@@ -7,12 +7,14 @@ CrossdockError
 ├── ConflictError
 │   ├── IdempotencyConflictError     409  same Idempotency-Key, another request
 │   └── EventTypeExistsError         409
-└── NotFoundError
-    ├── EventNotFoundError           404
-    └── EventTypeNotFoundError       404
+├── NotFoundError
+│   ├── EventNotFoundError           404
+│   └── EventTypeNotFoundError       404
+└── UnavailableError
+    └── PartitionMissingError        503
 """
 
-from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError
+from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 
 
 class InvalidEventError(InvalidInputError):
@@ -49,3 +51,9 @@ class EventTypeNotFoundError(NotFoundError):
     """There is no event type of this name and version."""
 
     code = "event_type_not_found"
+
+
+class PartitionMissingError(UnavailableError):
+    """The database has no room for this day yet; nothing was stored. A running worker makes it."""
+
+    code = "partition_missing"

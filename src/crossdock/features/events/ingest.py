@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import structlog
 
 from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role
 from crossdock.db.group_commit import GroupCommit
-from crossdock.features.events.errors import IdempotencyConflictError
+from crossdock.features.events.errors import IdempotencyConflictError, PartitionMissingError
 from crossdock.features.events.models import EventOrigin
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
@@ -101,8 +102,17 @@ class Router(Protocol):
 
 @dataclass(slots=True)
 class _Publication:
+    """Events accepted all or none; with `claims` each is accepted once by itself."""
+
     events: Sequence[NewEvent]
-    claim: IdempotencyClaim | None
+    claim: IdempotencyClaim | None = None
+    claims: Sequence[IdempotencyClaim] = ()
+
+    def parts(self) -> "list[_Publication]":
+        """The publication as such that have one claim at most."""
+        if not self.claims:
+            return [self]
+        return [_Publication([event], claim) for event, claim in zip(self.events, self.claims, strict=True)]
 
 
 class EventWriter:
@@ -122,21 +132,35 @@ class EventWriter:
         """Stop accepting; what is not committed by now is refused."""
         await self._group.stop()
 
-    async def publish(self, events: Sequence[NewEvent], *, claim: IdempotencyClaim | None = None) -> list[Accepted]:
+    async def publish(
+        self,
+        events: Sequence[NewEvent],
+        *,
+        claim: IdempotencyClaim | None = None,
+        claims: Sequence[IdempotencyClaim] = (),
+    ) -> list[Accepted]:
         """Accept the events, all or none; in the same order, what became of each.
 
+        `claim` is for all of them; `claims`, one for each, leave out those that were accepted before.
         Raises IdempotencyConflictError for a key used with another request, and UnavailableError when
         the database cannot be reached: nothing is accepted then.
         """
-        return await self._group.submit(_Publication(events, claim))
+        return await self._group.submit(_Publication(events, claim, claims))
 
     async def _commit(self, batch: list[_Publication]) -> Sequence[list[Accepted] | Exception]:
+        parts = [publication.parts() for publication in batch]
         try:
             async with self._database.pool(Role.INGEST).acquire() as connection:
-                return await self._commit_on(connection, batch)
+                answers = iter(await self._commit_on(connection, [part for each in parts for part in each]))
         except CONNECTION_LOST as error:
             _log.warning("ingest_database_lost", error=repr(error))
             raise UnavailableError from error
+        except asyncpg.CheckViolationError as error:
+            if len(batch) > 1 or error.constraint_name is not None:
+                raise
+            _log.error("partition_missing", error=str(error))
+            raise PartitionMissingError from error
+        return [_joined([next(answers) for _ in each]) for each in parts]
 
     async def _commit_on(self, connection: Connection, batch: list[_Publication]) -> list[list[Accepted] | Exception]:
         async with connection.transaction():
@@ -270,6 +294,15 @@ def _planned(event: NewEvent, plan: DeliveryPlan, seen: set[UUID]) -> Accepted:
         return Accepted(event.id, 0, duplicate=True)
     seen.add(event.id)
     return Accepted(event.id, plan.add(event))
+
+
+def _joined(answers: list[list[Accepted] | Exception]) -> list[Accepted] | Exception:
+    joined: list[Accepted] = []
+    for answer in answers:
+        if isinstance(answer, Exception):
+            return answer
+        joined += answer
+    return joined
 
 
 def _size(publication: _Publication) -> int:

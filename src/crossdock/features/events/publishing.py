@@ -1,22 +1,20 @@
 """Publish requests: plain JSON, CloudEvents 1.0 structured, batched and binary, into events to write.
 
-CloudEvents: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
-and its JSON format. A CloudEvent's `source` and `id` name it: sent again it is accepted once.
+A CloudEvent's `source` and `id` name it: sent again it is accepted once.
 """
 
 import hashlib
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
 
+from crossdock.features.events import cloud_events
 from crossdock.features.events.catalogue import Catalogue
+from crossdock.features.events.content import JSON, is_json
+from crossdock.features.events.drafts import Draft, check_utf8, fault_at
 from crossdock.features.events.errors import InvalidEventError
 from crossdock.features.events.ingest import IdempotencyClaim, NewEvent
 from crossdock.features.events.models import EventOrigin
@@ -28,11 +26,9 @@ from crossdock.mapping.patterns import is_event_type
 MAX_BATCH = 1_000
 _MAX_TEXT = 1_024
 _MAX_KEY = 255
-_JSON = "application/json"
-_CE_STRUCTURED = "application/cloudevents+json"
-_CE_BATCH = "application/cloudevents-batch+json"
-_CE_PREFIX = "ce-"
-_CE_CONTEXT = frozenset({"specversion", "id", "source", "type", "time", "subject", "datacontenttype"})
+# Beyond these some zone of the world has a year that Python does not know.
+_FIRST_YEAR, _LAST_YEAR = 2, 9998
+_MAX_ATTRIBUTES_BYTES = 16 * 1024
 _PUBLISH_SCOPE = "events"
 _CLOUD_EVENT_SCOPE = "cloudevents"
 
@@ -60,26 +56,15 @@ class PublishRequest:
 
 @dataclass(slots=True)
 class Publication:
-    """Validated events, ready to be written, and the caller's idempotency key."""
+    """Validated events, ready to be written.
+
+    `claim` is the caller's idempotency key, `claims` are CloudEvents' own names: one for each event, or none.
+    """
 
     events: list[NewEvent]
     claim: IdempotencyClaim | None
+    claims: list[IdempotencyClaim]
     is_batch: bool
-
-
-@dataclass(slots=True)
-class _Draft:
-    """An event on its way through validation; `pointer` is where it stood in the body."""
-
-    type: str
-    payload: bytes
-    pointer: str
-    content_type: str = _JSON
-    version: int | None = None
-    time: datetime | None = None
-    source: str | None = None
-    subject: str | None = None
-    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 _plain_decoder = msgspec.json.Decoder(EventInput | list[EventInput])
@@ -104,16 +89,17 @@ class Publishing:
         if not 1 <= len(drafts) <= MAX_BATCH:
             raise InvalidEventError(f"A batch holds 1 to {MAX_BATCH} events, not {len(drafts)}.")
         events = [await self._event(draft, request) for draft in drafts]
-        return Publication(events, _claim(request, drafts), is_batch)
+        claim = _key_claim(request)
+        return Publication(events, claim, _name_claims(request, drafts) if claim is None else [], is_batch)
 
-    async def _event(self, draft: _Draft, request: PublishRequest) -> NewEvent:
+    async def _event(self, draft: Draft, request: PublishRequest) -> NewEvent:
         _check_texts(draft)
         if len(draft.payload) > self._max_payload_bytes:
             raise PayloadTooLargeError(
                 f"The data of the event at {draft.pointer or '/'} has {len(draft.payload)} bytes; "
                 f"at most {self._max_payload_bytes} are accepted."
             )
-        if draft.content_type == _JSON:
+        if is_json(draft.content_type):
             await self._catalogue.check(request.tenant_id, draft.type, draft.version, draft.payload, draft.pointer)
         return NewEvent(
             tenant_id=request.tenant_id,
@@ -131,32 +117,35 @@ class Publishing:
         )
 
 
-def _drafts(request: PublishRequest) -> tuple[list[_Draft], bool]:
-    media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if "ce-specversion" in request.headers and not media_type.startswith("application/cloudevents"):
-        return [_binary_cloud_event(request, media_type)], False
-    _check_utf8(request.body)
+def _drafts(request: PublishRequest) -> tuple[list[Draft], bool]:
+    media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if cloud_events.is_binary(request.headers, media_type):
+        return [cloud_events.binary(request.headers, request.body)], False
+    check_utf8(request.body)
     try:
-        if media_type == _CE_STRUCTURED:
-            return [_structured_cloud_event(_object_decoder.decode(request.body), "")], False
-        if media_type == _CE_BATCH:
+        if media_type == cloud_events.STRUCTURED:
+            return [cloud_events.structured(_object_decoder.decode(request.body), "")], False
+        if media_type == cloud_events.BATCH:
             members = _batch_decoder.decode(request.body)
-            return [_structured_cloud_event(event, f"/{index}") for index, event in enumerate(members)], True
-        if media_type != _JSON:
+            return [cloud_events.structured(event, f"/{index}") for index, event in enumerate(members)], True
+        if media_type != JSON:
             raise InvalidEventError(
-                f"Events come as {_JSON}, {_CE_STRUCTURED}, {_CE_BATCH}, or with ce- headers; not as {media_type!r}.",
+                f"Events come as {JSON}, {cloud_events.STRUCTURED}, {cloud_events.BATCH}, or with ce- headers; "
+                f"not as {media_type!r}.",
                 (Fault("", f"content type {media_type!r}"),),
             )
         decoded = _plain_decoder.decode(request.body)
     except msgspec.MsgspecError as error:
         raise _not_decodable(error) from None
+    except RecursionError:
+        raise InvalidEventError("The body is nested too deeply.", (Fault("", "nested too deeply"),)) from None
     if isinstance(decoded, EventInput):
         return [_plain_event(decoded, "")], False
     return [_plain_event(event, f"/{index}") for index, event in enumerate(decoded)], True
 
 
-def _plain_event(given: EventInput, pointer: str) -> _Draft:
-    return _Draft(
+def _plain_event(given: EventInput, pointer: str) -> Draft:
+    return Draft(
         type=given.type,
         payload=bytes(given.data),
         pointer=pointer,
@@ -167,70 +156,9 @@ def _plain_event(given: EventInput, pointer: str) -> _Draft:
     )
 
 
-def _structured_cloud_event(members: dict[str, msgspec.Raw], pointer: str) -> _Draft:
-    attributes: dict[str, Any] = {}
-    for name, raw in members.items():
-        if name not in {"data", "data_base64"}:
-            attributes[name] = msgspec.json.decode(raw)
-    if "data" in members and "data_base64" in members:
-        raise _fault(pointer, "data", "A CloudEvent has data or data_base64, not both.")
-    content_type = attributes.get("datacontenttype") or _JSON
-    if "data_base64" in members:
-        try:
-            payload = b64decode(msgspec.json.decode(members["data_base64"], type=str), validate=True)
-        except (Base64Error, ValueError, msgspec.MsgspecError):
-            raise _fault(pointer, "data_base64", "data_base64 is not base64 text.") from None
-    else:
-        payload = bytes(members["data"]) if "data" in members else b"null"
-    return _cloud_event(attributes, payload, str(content_type), pointer)
-
-
-def _binary_cloud_event(request: PublishRequest, media_type: str) -> _Draft:
-    attributes = {
-        name.removeprefix(_CE_PREFIX): unquote(value)
-        for name, value in request.headers.items()
-        if name.startswith(_CE_PREFIX)
-    }
-    return _cloud_event(attributes, request.body, request.headers.get("content-type", media_type), "")
-
-
-def _cloud_event(attributes: dict[str, Any], payload: bytes, content_type: str, pointer: str) -> _Draft:
-    if attributes.get("specversion") != "1.0":
-        raise _fault(pointer, "specversion", "specversion must be 1.0.")
-    for name in ("id", "source", "type"):
-        if not isinstance(attributes.get(name), str) or not attributes[name]:
-            raise _fault(pointer, name, f"A CloudEvent needs {name}, a text that is not empty.")
-    if content_type.partition(";")[0].strip().lower() == _JSON:
-        content_type = _JSON
-        _check_utf8(payload)
-        try:
-            msgspec.json.decode(payload)
-        except msgspec.MsgspecError:
-            raise _fault(pointer, "data", "The data is not JSON, though its content type says so.") from None
-    time = attributes.get("time")
-    try:
-        moment = msgspec.convert(time, datetime) if time is not None else None
-    except msgspec.ValidationError:
-        raise _fault(pointer, "time", "time is not an RFC 3339 time.") from None
-    subject = attributes.get("subject")
-    if subject is not None and not isinstance(subject, str):
-        raise _fault(pointer, "subject", "subject must be text.")
-    extensions = {name: value for name, value in attributes.items() if name not in _CE_CONTEXT}
-    return _Draft(
-        type=attributes["type"],
-        payload=payload,
-        pointer=pointer,
-        content_type=content_type,
-        time=moment,
-        source=attributes["source"],
-        subject=subject,
-        attributes=extensions | {"id": attributes["id"]},
-    )
-
-
-def _check_texts(draft: _Draft) -> None:
+def _check_texts(draft: Draft) -> None:
     if not is_event_type(draft.type):
-        raise _fault(
+        raise fault_at(
             draft.pointer,
             "type",
             "An event type has 1 to 255 letters, digits, - and _ in segments joined by dots, such as order.created.",
@@ -238,29 +166,44 @@ def _check_texts(draft: _Draft) -> None:
     texts = {"source": draft.source, "subject": draft.subject, "datacontenttype": draft.content_type}
     for name, text in texts.items():
         if text is not None and (len(text) > _MAX_TEXT or not _is_storable(text)):
-            raise _fault(draft.pointer, name, f"{name} has at most {_MAX_TEXT} characters, none of them NUL.")
+            raise fault_at(draft.pointer, name, f"{name} has at most {_MAX_TEXT} characters, none of them NUL.")
     if draft.version is not None and not 1 <= draft.version < 2**31:
-        raise _fault(draft.pointer, "version", "version is a whole number from 1.")
-    if draft.attributes and not _is_storable(msgspec.json.encode(draft.attributes).decode()):
-        raise _fault(draft.pointer, "", "An attribute holds a NUL character, which cannot be stored.")
+        raise fault_at(draft.pointer, "version", "version is a whole number from 1.")
+    if draft.attributes:
+        _check_attributes(draft)
+    if draft.time is not None and not _FIRST_YEAR <= draft.time.year <= _LAST_YEAR:
+        raise fault_at(draft.pointer, "time", f"time lies between the years {_FIRST_YEAR} and {_LAST_YEAR}.")
+
+
+def _check_attributes(draft: Draft) -> None:
+    encoded = msgspec.json.encode(draft.attributes)
+    if len(encoded) > _MAX_ATTRIBUTES_BYTES:
+        raise fault_at(draft.pointer, "", f"The attributes have at most {_MAX_ATTRIBUTES_BYTES} bytes in all.")
+    if not _is_storable(encoded.decode()):
+        raise fault_at(draft.pointer, "", "An attribute holds a NUL character, which cannot be stored.")
 
 
 def _is_storable(text: str) -> bool:
     return "\x00" not in text and "\\u0000" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _claim(request: PublishRequest, drafts: Sequence[_Draft]) -> IdempotencyClaim | None:
+def _key_claim(request: PublishRequest) -> IdempotencyClaim | None:
     key = request.headers.get("idempotency-key")
-    if key is not None:
-        if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
-            raise InvalidInputError(f"An Idempotency-Key has 1 to {_MAX_KEY} printable characters.")
-        fingerprint = hashlib.sha256(b"\x00".join(_identity(request))).digest()
-        return IdempotencyClaim(request.tenant_id, _PUBLISH_SCOPE, key, fingerprint)
-    if len(drafts) == 1 and "id" in drafts[0].attributes:
-        name = f"{drafts[0].source}\x1f{drafts[0].attributes['id']}"
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        return IdempotencyClaim(request.tenant_id, _CLOUD_EVENT_SCOPE, digest, b"")
-    return None
+    if key is None:
+        return None
+    if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
+        raise InvalidInputError(f"An Idempotency-Key has 1 to {_MAX_KEY} printable characters.")
+    fingerprint = hashlib.sha256(b"\x00".join(_identity(request))).digest()
+    return IdempotencyClaim(request.tenant_id, _PUBLISH_SCOPE, key, fingerprint)
+
+
+def _name_claims(request: PublishRequest, drafts: Sequence[Draft]) -> list[IdempotencyClaim]:
+    """For each CloudEvent its source and id; plain events have no name."""
+    names = [f"{draft.source}\x1f{draft.attributes['id']}" for draft in drafts if "id" in draft.attributes]
+    return [
+        IdempotencyClaim(request.tenant_id, _CLOUD_EVENT_SCOPE, hashlib.sha256(name.encode()).hexdigest(), b"")
+        for name in names
+    ]
 
 
 def _identity(request: PublishRequest) -> list[bytes]:
@@ -268,20 +211,15 @@ def _identity(request: PublishRequest) -> list[bytes]:
     named = sorted(
         f"{name}:{value}"
         for name, value in request.headers.items()
-        if name == "content-type" or name.startswith(_CE_PREFIX)
+        if name == "content-type" or name.startswith(cloud_events.CE_PREFIX)
     )
     return [*(line.encode() for line in named), request.body]
 
 
 def _in_utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _check_utf8(body: bytes) -> None:
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidEventError(f"The body is not UTF-8 at byte {error.start}.", (Fault("", "not UTF-8"),)) from None
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC)
 
 
 def _not_decodable(error: msgspec.MsgspecError) -> InvalidEventError:
@@ -289,7 +227,3 @@ def _not_decodable(error: msgspec.MsgspecError) -> InvalidEventError:
     what, _, place = str(error).partition(" - at `$")
     pointer = place.rstrip("`").replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
     return InvalidEventError(f"The body is not an event or a batch of events: {what}.", (Fault(pointer, what),))
-
-
-def _fault(pointer: str, name: str, what: str) -> InvalidEventError:
-    return InvalidEventError(what, (Fault(f"{pointer}/{name}" if name else pointer, what),))

@@ -51,24 +51,31 @@ def publish_route(*, gatekeeper: Gatekeeper, publishing: Publishing, writer: Eve
                     correlation_id=correlation_id_of(request.scope),
                 )
             )
-            accepted = await writer.publish(publication.events, claim=publication.claim)
+            accepted = await writer.publish(publication.events, claim=publication.claim, claims=publication.claims)
         except CrossdockError as error:
             metrics.EVENTS_REFUSED.labels(error.code).inc()
             raise
         metrics.INGEST_S.observe(time.perf_counter() - started)
-        return Response(_encode(publication, accepted), status_code=202, media_type="application/json")
+        repeated = publication.claim is not None and accepted[0].duplicate
+        return Response(
+            _encode(publication, accepted, repeated=repeated),
+            status_code=202,
+            media_type="application/json",
+            headers={"Idempotency-Replayed": "true"} if repeated else None,
+        )
 
     return Route(PUBLISH_PATH, publish, methods=["POST"])
 
 
-def _encode(publication: Publication, accepted: list[Accepted]) -> bytes:
+def _encode(publication: Publication, accepted: list[Accepted], *, repeated: bool) -> bytes:
+    """What is answered: to a request repeated under its Idempotency-Key, the same as the first time."""
     answers = [
         AcceptedEvent(
             id=format_id(IdKind.EVENT, one.event_id),
             type=event.type,
             deliveries=one.delivery_count,
-            duplicate=one.duplicate,
-            note=None if one.delivery_count or one.duplicate else _NOBODY,
+            duplicate=one.duplicate and not repeated,
+            note=None if one.delivery_count or (one.duplicate and not repeated) else _NOBODY,
         )
         for event, one in zip(publication.events, accepted, strict=True)
     ]

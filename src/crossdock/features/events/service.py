@@ -8,6 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.db.audit import Actor, record
+from crossdock.db.changes import Change, ChangeFeed
+from crossdock.db.commit_hooks import after_commit
 from crossdock.features.events.catalogue import BUILT_IN_TYPES, compile_schema, faults_of
 from crossdock.features.events.errors import (
     EventNotFoundError,
@@ -25,7 +27,8 @@ from crossdock.kit.clock import Clock
 class EventService:
     """Reads events, and keeps the catalogue; works in the caller's transaction."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, changes: ChangeFeed, clock: Clock) -> None:
+        self._changes = changes
         self._clock = clock
 
     async def list_events(
@@ -86,6 +89,7 @@ class EventService:
         except IntegrityError:
             raise EventTypeExistsError("Somebody added this version at the same moment; look at it first.") from None
         shown = EventTypeOut.of(event_type)
+        self._changed(session, event_type)
         _audit(session, actor, event_type, "event_type.add", None, shown)
         return shown
 
@@ -100,14 +104,21 @@ class EventService:
         if patch.deprecated is not None:
             event_type.deprecated_at = self._clock.now() if patch.deprecated else None
         shown = EventTypeOut.of(event_type)
+        self._changed(session, event_type)
         _audit(session, actor, event_type, "event_type.change", old, shown)
         return shown
 
     async def remove_type(self, session: AsyncSession, actor: Actor, name: str, version: int) -> None:
         """Remove a version; raises EventTypeNotFoundError."""
         event_type = await self._version(session, name, version)
+        self._changed(session, event_type)
         _audit(session, actor, event_type, "event_type.remove", EventTypeOut.of(event_type), None)
         await EventRepository(session).remove(event_type)
+
+    def _changed(self, session: AsyncSession, event_type: EventType) -> None:
+        """What is published after the answer is checked by the new catalogue, here at least."""
+        change = Change("event_type", str(event_type.tenant_id), event_type.name)
+        after_commit(session, lambda: self._changes.announce(change))
 
     async def _version(self, session: AsyncSession, name: str, version: int) -> EventType:
         found = next((one for one in await self._versions(session, name) if one.version == version), None)

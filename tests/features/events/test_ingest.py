@@ -1,0 +1,78 @@
+"""The group commit of events, below HTTP."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from crossdock.features.events.errors import PartitionMissingError
+from crossdock.features.events.ingest import Accepted
+from crossdock.kit.ids import new_uuid, uuid_floor
+from tests.hub import Hub
+from tests.receivers import Receiver
+
+# An id of a day that has no partition.
+LONG_AGO = UUID(int=uuid_floor(datetime(2020, 1, 1, tzinfo=UTC)).int + 1)
+
+
+async def test_one_publication_that_the_database_refuses_fails_alone(hub: Hub, receiver: Receiver) -> None:
+    await hub.subscribe(receiver)
+    bad = hub.event("bad")
+    bad.id = LONG_AGO
+    publications = [[hub.event(number)] for number in range(50)]
+    publications.insert(25, [bad, hub.event("its companion")])
+    outcomes = await asyncio.gather(*map(hub.services.writer.publish, publications), return_exceptions=True)
+    assert isinstance(outcomes.pop(25), PartitionMissingError)
+    assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
+    events = await hub.query("SELECT payload FROM events WHERE type = 'order.created'")
+    assert sorted(int(row["payload"]) for row in events) == list(range(50))
+    assert len(await hub.query("SELECT FROM deliveries WHERE kind = 'event'")) == 50
+
+
+async def test_an_id_that_exists_adds_nothing_and_says_so(hub: Hub, receiver: Receiver) -> None:
+    await hub.subscribe(receiver)
+    event = hub.event("first")
+    assert await hub.services.writer.publish([event]) == [Accepted(event.id, 1)]
+    again, fresh = hub.event("second"), hub.event("third")
+    again.id = event.id
+    (known, added) = await hub.services.writer.publish([again, fresh])
+    assert (known.event_id, known.duplicate, added) == (event.id, True, Accepted(fresh.id, 1))
+    events = await hub.query("SELECT payload FROM events WHERE type = 'order.created' ORDER BY id")
+    assert [row["payload"] for row in events] == [b'"first"', b'"third"']
+    assert len(await hub.query("SELECT FROM deliveries WHERE kind = 'event'")) == 2
+
+
+async def test_an_id_twice_in_one_publication_is_added_once(hub: Hub) -> None:
+    event, twin = hub.event("first"), hub.event("second")
+    twin.id = event.id
+    accepted = await hub.services.writer.publish([event, twin])
+    assert [one.duplicate for one in accepted] == [False, True]
+
+
+async def test_publishers_at_once_of_one_id_add_it_once(hub: Hub, receiver: Receiver) -> None:
+    await hub.subscribe(receiver)
+    event_id = new_uuid()
+    events = [hub.event(number) for number in range(40)]
+    for event in events:
+        event.id = event_id
+    outcomes = await asyncio.gather(*(hub.services.writer.publish([event]) for event in events))
+    assert sum(not outcome[0].duplicate for outcome in outcomes) == 1
+    assert len(await hub.query("SELECT FROM deliveries WHERE kind = 'event'")) == 1
+
+
+async def test_a_tenant_that_is_gone_has_no_deliveries(hub: Hub) -> None:
+    event = hub.event("nobody's")
+    event.tenant_id = new_uuid()
+    assert await hub.services.writer.publish([event]) == [Accepted(event.id, 0)]
+
+
+@pytest.mark.parametrize("depth", [900, 985])
+async def test_deep_data_fail_the_filter_and_not_the_publication(hub: Hub, receiver: Receiver, depth: int) -> None:
+    subscription = await hub.subscribe(receiver, filter="data.n")
+    event = hub.event(payload=b"[" * depth + b"]" * depth)
+    (accepted,) = await hub.services.writer.publish([event])
+    if accepted.delivery_count:
+        (delivery,) = await hub.deliveries(subscription)
+        assert delivery["status"] == "failed"
+        assert "filter could not be evaluated" in delivery["error"]
