@@ -1,8 +1,11 @@
 """What the bodies of requests and answers have in common."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from crossdock.mapping.json_values import JsonValue, NotJsonError, plain_copy
 
 
 class Input(BaseModel):
@@ -21,3 +24,19 @@ class View(BaseModel):
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 ShortName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def _plain_json(value: object) -> JsonValue:
+    """The value, when it can be written as JSON again: here, in the audit log, and in every answer."""
+    try:
+        copy = plain_copy(value)
+        msgspec.json.encode(copy)
+    except NotJsonError as error:
+        raise ValueError(f"{error.path or 'the value'}: {error.message}") from None
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half a character (a lone surrogate)") from None
+    return copy
+
+
+# Python's parser takes more than JSON is, and deeper than answers can be written.
+AnyJson = Annotated[Any, AfterValidator(_plain_json)]

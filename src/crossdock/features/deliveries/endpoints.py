@@ -25,6 +25,7 @@ from crossdock.features.events.service import EventService
 from crossdock.http.access import CurrentActor, Principal, Requires, TenantSession
 from crossdock.http.pagination import Page, Paging, cut
 from crossdock.http.provided import Provided
+from crossdock.http.schemas import AnyJson
 from crossdock.kit.ids import IdKind, parse_id
 from crossdock.kit.permissions import Permission
 
@@ -173,7 +174,7 @@ async def send_test(
     actor: CurrentActor,
     trial: Annotated[Trial, Provided(Trial)],
     subscription_id: str,
-    data: Annotated[Any, Body(description="Data of the test event.")] = None,  # noqa: ANN401 - any JSON
+    data: Annotated[AnyJson, Body(description="Data of the test event.")] = None,
 ) -> DeliveryDetail:
     """Send a `webhook.test` event now, and answer with what came back."""
     return await trial.send(

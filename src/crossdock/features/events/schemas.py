@@ -9,7 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from crossdock.features.events.catalogue import SchemaIsInvalidError, compile_schema
 from crossdock.features.events.models import Event, EventOrigin, EventType
+from crossdock.http.schemas import AnyJson
 from crossdock.kit.ids import IdKind, format_id
+from crossdock.mapping.json_values import plain_copy
 from crossdock.mapping.patterns import is_event_type
 
 
@@ -28,7 +30,9 @@ def _usable_schema(schema: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 EventTypeName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_event_type_name)]
-JsonSchema = Annotated[dict[str, Any] | bool, AfterValidator(_usable_schema)]
+JsonSchema = Annotated[dict[str, AnyJson] | bool, AfterValidator(_usable_schema)]
+# What `plain_copy` counts for a byte of JSON at most.
+_SIZE_OF_BYTE = 20
 
 
 class EventTypeIn(BaseModel):
@@ -39,7 +43,7 @@ class EventTypeIn(BaseModel):
     name: EventTypeName
     description: str = Field(default="", max_length=2_000)
     schema_: JsonSchema | None = Field(default=None, alias="schema", description="JSON Schema of the event's data.")
-    example: Any = Field(default=None, description="An example of the event's data; must fit the schema.")
+    example: AnyJson = Field(default=None, description="An example of the event's data; must fit the schema.")
 
 
 class EventTypePatch(BaseModel):
@@ -115,7 +119,7 @@ class EventOut(BaseModel):
 
 
 class EventDetail(EventOut):
-    """An event with its data: as JSON where it is JSON, in base64 where it is not."""
+    """An event with its data: as JSON where it is JSON, in base64 where it is not or nests too deeply to show."""
 
     attributes: dict[str, Any] | None = None
     data: Any = None
@@ -126,7 +130,9 @@ class EventDetail(EventOut):
         """From the stored row."""
         shown = cls(**EventOut.of(event, len(event.payload)).model_dump(), attributes=event.attributes)
         try:
-            shown.data = msgspec.json.decode(event.payload)
-        except msgspec.MsgspecError:
+            shown.data = plain_copy(
+                msgspec.json.decode(event.payload), max_size=_SIZE_OF_BYTE * (1 + len(event.payload))
+            )
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             shown.data_base64 = b64encode(event.payload).decode()
         return shown

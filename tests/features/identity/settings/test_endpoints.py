@@ -3,6 +3,11 @@ from tests.serving import ApiClient
 PATH = "/api/v1/settings/notifications/daily_report"
 
 
+def nested(levels: int) -> object:
+    """A list in a list in a list."""
+    return [nested(levels - 1)] if levels else 1
+
+
 async def test_any_json_is_kept_as_it_is(api: ApiClient) -> None:
     for value in (None, False, 0, "text", [1, {"a": None}], {"to": ["ops@acme.example"]}):
         assert (await api.put(PATH, json={"value": value})).status == 200
@@ -44,6 +49,8 @@ async def test_what_cannot_be_kept_is_refused(api: ApiClient) -> None:
         (PATH, {"value": "x" * 70_000}),
         (PATH, {"value": "a\x00b"}),
         (PATH, {"value": {"\ud800": 1}}),
+        (PATH, {"value": nested(300)}),
     ]
     for path, body in refused:
         assert (await api.put(path, json=body)).status == 422, path
+    assert (await api.get("/api/v1/audit-log")).status == 200

@@ -7,7 +7,7 @@ from fastapi import Path
 from pydantic import Field
 
 from crossdock.features.identity.models import TenantSetting
-from crossdock.http.schemas import Input, View
+from crossdock.http.schemas import AnyJson, Input, View
 
 Category = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$", description="Such as `notifications`.")]
 Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Such as `daily_report`.")]
@@ -16,7 +16,7 @@ Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Such 
 class SettingValue(Input):
     """A setting's value, any JSON up to 64 KiB; not a place for secrets, which the audit log would keep."""
 
-    value: Any = Field(description="Any JSON, null too.")
+    value: AnyJson = Field(description="Any JSON, null too.")
 
 
 class SettingView(View):
