@@ -70,7 +70,8 @@ class Settings(BaseSettings):
         default=10_000, ge=1, description="Highest hourly limit that an API key may be given."
     )
     max_subscriptions: int = Field(default=50, ge=1, description="Subscriptions a tenant may have.")
-    retention_days: int = Field(default=30, ge=1, description="Days that events, deliveries and receipts are kept.")
+    # Not below the longest expiry (policies.MAX_EXPIRY_S): a day's partition goes with all that is pending in it.
+    retention_days: int = Field(default=30, ge=3, description="Days that events, deliveries and receipts are kept.")
     key_audit_days: int = Field(default=365, ge=30, description="Days that the audit log is kept.")
     breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a destination's breaker.")
     breaker_open_s: float = Field(default=60, gt=0, description="Seconds a breaker stays open before it probes.")

@@ -7,7 +7,7 @@ from crossdock.features.deliveries import leases
 from crossdock.features.deliveries.lane_repository import LaneRepository
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.worker.worker import Worker
-from tests.hub import ACTOR, Hub, working
+from tests.hub import ACTOR, Hub, MovableClock, working
 from tests.receivers import Receiver
 from tests.waiting import eventually
 
@@ -99,3 +99,13 @@ async def test_a_delivery_that_was_planned_before_its_subscription_was_deleted_c
     await LaneRepository(database=hub.services.database, clock=hub.services.clock).expire_held()
     (delivery,) = await hub.deliveries(subscription)
     assert (delivery["status"], delivery["error"]) == ("cancelled", "The subscription was deleted.")
+
+
+async def test_what_a_hub_left_that_stood_still_for_long_expires(hub: Hub, receiver: Receiver) -> None:
+    subscription = await hub.subscribe(receiver)
+    await hub.publish(1)
+    await hub.query("UPDATE deliveries SET expires_at = now() WHERE kind = 'event'")
+    days_later = MovableClock(ahead_s=5 * 86_400)
+    assert await LaneRepository(database=hub.services.database, clock=days_later).expire_held() == 1
+    (delivery,) = await hub.deliveries(subscription)
+    assert delivery["status"] == "expired"

@@ -162,9 +162,13 @@ class LaneRepository:
         )
 
     async def expire_held(self) -> int:
-        """End overdue deliveries that nobody sends: of subscriptions that are not active, or are gone; how many."""
+        """End overdue deliveries that nobody sends; how many.
+
+        Those of subscriptions that are not active, or are gone, and those left by a hub that stood still so
+        long that no lane looks back to them.
+        """
         ended = 0
-        for statement in (_EXPIRE_HELD, _CANCEL_ORPHANED):
+        for statement in (_EXPIRE_HELD, _EXPIRE_FORGOTTEN, _CANCEL_ORPHANED):
             async with self._worker() as connection:
                 ended += len(await connection.fetch(statement, self._floor()))
         return ended
@@ -327,6 +331,16 @@ UPDATE deliveries d
   FROM (SELECT x.tenant_id, x.id FROM subscriptions s
           JOIN deliveries x ON x.tenant_id = s.tenant_id AND x.subscription_id = s.id
          WHERE s.status <> 'active' AND x.status = 'pending' AND x.expires_at <= now() AND x.id >= $1
+         LIMIT 5000) AS overdue
+ WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status = 'pending'
+RETURNING d.id
+"""
+
+_EXPIRE_FORGOTTEN = f"""
+UPDATE deliveries d
+   SET status = '{DeliveryStatus.EXPIRED}', finished_at = now(), error = 'Not sent before it expired.'
+  FROM (SELECT x.tenant_id, x.id FROM deliveries x
+         WHERE x.status = 'pending' AND x.expires_at <= now() AND x.id < $1
          LIMIT 5000) AS overdue
  WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status = 'pending'
 RETURNING d.id
