@@ -20,7 +20,7 @@ def crossdock(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CROSSDOCK_DATABASE_URL", database_url)
     monkeypatch.setenv("CROSSDOCK_DATA_DIR", str(tmp_path / "data"))
     runner = CliRunner()
-    yield lambda *arguments: runner.invoke(app, arguments)
+    yield lambda *arguments, **options: runner.invoke(app, arguments, **options)
     configure_logging(level="info", log_format="json")
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +18,11 @@ from typer.core import TyperGroup
 
 from crossdock.bootstrap import Services, build
 from crossdock.cli.output import print_error
+from crossdock.cli.processes import running_allows_loopback
 from crossdock.db.audit import Actor
+from crossdock.features.identity.models import Tenant
+from crossdock.features.identity.tenants.service import TenantService
+from crossdock.http.pagination import MAX_LIMIT, PageRequest
 from crossdock.kit.errors import CrossdockError, InvalidInputError
 from crossdock.kit.ids import new_uuid
 from crossdock.observability.logging import configure_logging
@@ -28,9 +32,21 @@ FAILED = 1
 MISUSED = 2
 
 TenantSlug = Annotated[str, typer.Option("--tenant", "-t", envvar="CROSSDOCK_TENANT", help="The organization's slug.")]
+OnlyTenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant", "-t", envvar="CROSSDOCK_TENANT", help="The organization's slug; not needed where there is one."
+    ),
+]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most, newest first.")]
 
 T = TypeVar("T")
+
+
+class WhichTenantError(CrossdockError):
+    """Say which organization is meant, with --tenant."""
+
+    code = "which_tenant"
 
 
 class CommandGroup(TyperGroup):
@@ -44,7 +60,7 @@ class CommandGroup(TyperGroup):
             print_error("; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()))
             ctx.exit(MISUSED)
         except CrossdockError as error:
-            print_error(error.message)
+            print_error(_told(error))
             ctx.exit(MISUSED if isinstance(error, InvalidInputError) else FAILED)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
             print_error(f"{type(error).__name__}: {error}")
@@ -63,6 +79,9 @@ class InTenant:
 def run(work: Callable[[Services], Awaitable[T]]) -> T:
     """Do the work with this installation's services, and give its result."""
     settings = Settings()
+    if running_allows_loopback(settings.data_dir):
+        # What the hub that runs here may deliver to, this command may name.
+        settings = Settings(allow_loopback=True)
     configure_logging(level="warning", log_format=settings.log_format)
 
     async def with_services() -> T:
@@ -73,10 +92,11 @@ def run(work: Callable[[Services], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def in_tenant(services: Services, slug: str) -> AsyncIterator[InTenant]:
-    """One transaction that sees this tenant alone. Raises NotFoundError."""
+async def in_tenant(services: Services, slug: str | None) -> AsyncIterator[InTenant]:
+    """One transaction that sees this tenant alone; None means the only one. Raises NotFoundError, WhichTenantError."""
     async with services.database.owner() as session:
-        tenant = await services.identity.tenants.by_slug(session, slug)
+        tenants = services.identity.tenants
+        tenant = await (_only_tenant(tenants, session) if slug is None else tenants.by_slug(session, slug))
     async with services.database.tenant(tenant.tenant_id) as session:
         yield InTenant(session=session, tenant_id=tenant.tenant_id, actor=shell_actor())
 
@@ -88,6 +108,34 @@ def shell_actor() -> Actor:
     except (KeyError, OSError):  # an account without a name, as in some containers
         account = str(os.getuid())
     return Actor(kind="operator", id=f"cli:{account}", correlation_id=new_uuid().hex)
+
+
+async def place_in(services: Services, slug: str | None) -> InTenant:
+    """The tenant and the actor alone, for services that open transactions of their own; its session is over."""
+    async with in_tenant(services, slug) as place:
+        return place
+
+
+def provided(services: Services, kind: type[T]) -> T:
+    """The service of this type, as the API's endpoints get it."""
+    return cast("T", services.provided()[kind])
+
+
+async def _only_tenant(tenants: TenantService, session: AsyncSession) -> Tenant:
+    found = await tenants.on_page(session, PageRequest(limit=MAX_LIMIT))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise WhichTenantError("There is no organization yet; `crossdock tenant create SLUG` makes one.")
+    raise WhichTenantError(f"Say which organization with --tenant: {', '.join(sorted(one.slug for one in found))}.")
+
+
+def _told(error: CrossdockError) -> str:
+    """The message, and what it does not say yet of the places that are wrong."""
+    faults = error.faults if isinstance(error, InvalidInputError) else ()
+    more = [fault for fault in faults if fault.message not in error.message]
+    places = (f"{fault.pointer.strip('/') or 'input'}: {fault.message}" for fault in more)
+    return " ".join([error.message, *places])
 
 
 def _place(location: tuple[str | int, ...]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from crossdock.cli import audit, db, doctor, key, listen, serve, tenant, user, webhook
+from crossdock.cli import audit, db, doctor, event, key, listen, serve, tenant, user, webhook
 from crossdock.cli.commands import CommandGroup
 from crossdock.cli.demo.command import demo
 
@@ -32,6 +32,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(key.app, name="key")
 app.add_typer(audit.app, name="audit")
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(event.app, name="event")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -36,13 +37,23 @@ def run_hub(settings: Settings, *, api: bool, worker: bool, ready: Ready | None 
 
 def running_hub(data_dir: Path) -> str | None:
     """The base URL of the API that runs on this data folder, as its process noted it."""
+    state = _noted_state(data_dir)
+    return None if state is None else str(state["url"])
+
+
+def running_allows_loopback(data_dir: Path) -> bool:
+    """Whether a hub runs on this data folder that may deliver to this machine."""
+    state = _noted_state(data_dir)
+    return state is not None and bool(state.get("allow_loopback"))
+
+
+def _noted_state(data_dir: Path) -> dict[str, Any] | None:
     try:
-        state = json.loads((data_dir / _STATE_FILE).read_text())
+        state: dict[str, Any] = json.loads((data_dir / _STATE_FILE).read_text())
         os.kill(state["pid"], 0)
-    except (OSError, ValueError, KeyError):
+        return state if state["url"] else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    url: str = state["url"]
-    return url
 
 
 async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | None) -> None:
@@ -66,7 +77,7 @@ async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | No
         if listener is not None:
             url = _base_url(settings.host, listener.getsockname()[1])
             await stack.enter_async_context(serving(hub_app(services), [listener]))
-            stack.callback(_note_running(settings.data_dir, url))
+            stack.callback(_note_running(settings, url))
         elif settings.worker_port is not None:
             watcher = stack.enter_context(listen(settings.host, settings.worker_port))
             await stack.enter_async_context(serving(watch_app(services), [watcher]))
@@ -82,11 +93,11 @@ def _base_url(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-def _note_running(data_dir: Path, url: str) -> Callable[[], None]:
+def _note_running(settings: Settings, url: str) -> Callable[[], None]:
     """Write down where this hub answers; the answer removes the note, unless a later hub has written its own."""
-    note = data_dir / _STATE_FILE
-    mine = json.dumps({"pid": os.getpid(), "url": url})
-    data_dir.mkdir(parents=True, exist_ok=True)
+    note = settings.data_dir / _STATE_FILE
+    mine = json.dumps({"pid": os.getpid(), "url": url, "allow_loopback": settings.allow_loopback})
+    note.parent.mkdir(parents=True, exist_ok=True)
     written = note.with_name(f"{_STATE_FILE}.{os.getpid()}")
     written.write_text(mine)
     written.replace(note)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from crossdock.cli import endpoint
+from crossdock.cli import endpoint, subscription
 from crossdock.cli.output import AsJson, print_json, show_rows
 from crossdock.connectors.webhooks import EventIdentity, InboundRequest, preset_for, presets, sign
 from crossdock.features.inbound.schemas import PresetOut
@@ -18,6 +18,7 @@ SECRET_VARIABLE = "CROSSDOCK_WEBHOOK_SECRET"  # noqa: S105 - the name of a varia
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks in and out.")
 app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(subscription.app, name="subscription")
 
 
 @app.command(name="presets")
