@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from crossdock.kit.errors import Fault, InvalidInputError
+from crossdock.observability.redaction import is_secret_name
 
 HeaderPairs = tuple[tuple[str, str], ...]
 
@@ -78,8 +79,9 @@ def validate_custom_headers(
 ) -> HeaderPairs:
     """The headers as pairs, when all may be sent.
 
-    `taken` are names that the destination's authentication sets. Raises InvalidInputError with a
-    fault for each header, at `{pointer}/{name}`.
+    `taken` are names that the destination's authentication sets; headers whose name says that they hold
+    a secret belong there too, since these are stored and shown in clear. Raises InvalidInputError with
+    a fault for each header, at `{pointer}/{name}`.
     """
     taken_names = {name.lower() for name in taken}
     faults: list[Fault] = []
@@ -90,6 +92,8 @@ def validate_custom_headers(
             message = f"The destination's authentication sets {name}."
         elif name.lower() in seen:
             message = f"{name} is set twice."
+        elif message is None and is_secret_name(name):
+            message = f"{name} holds a secret, and these headers are shown to readers; set it as `auth` (api_key)."
         seen.add(name.lower())
         if message:
             faults.append(Fault(f"{pointer}/{_escaped(name)}", message))

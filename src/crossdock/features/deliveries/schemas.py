@@ -66,12 +66,14 @@ class SubscriptionSettings(BaseModel):
     )
     format: BodyFormat = Field(default=BodyFormat.ENVELOPE, description="What the body is without a transformation.")
     content_type: str | None = Field(default=None, max_length=200, pattern=r"^[\x21-\x7e][\x20-\x7e]*$")
-    headers: dict[str, str] = Field(default_factory=dict, description="Sent with each delivery; shown to readers.")
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Sent with each delivery; shown to readers, so secrets go into `auth`."
+    )
     auth: DestinationAuth = Field(default_factory=NoAuth, description="How to sign in at the destination.")
     timeout_s: int = Field(default=30, ge=5, le=300)
     retry_policy: RetryPolicy = Field(default_factory=RetryPolicy)
     max_concurrency: int = Field(default=20, ge=1, le=1_000)
-    rate_limit_per_s: float | None = Field(default=None, gt=0, le=100_000)
+    rate_limit_per_s: float | None = Field(default=None, ge=0.001, le=100_000)
     ordered: bool = Field(default=False, description="Send strictly one after another, in order of acceptance.")
 
 
