@@ -10,8 +10,9 @@ from bench.scratch import BenchError
 
 TITLE = "20 destinations, one hanging, one failing, one slow: the p99 of the healthy against without them"
 
-_EVENTS = 250
-_PER_S = 40.0
+_EVENTS = 150
+# Far below what one core bears: where everything waits for the processor, isolation cannot be seen.
+_PER_S = 20.0
 _TYPE = "bench.all"
 _HEALTHY = 17
 _BAD = ("hang", "fail", "slow")
