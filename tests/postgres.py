@@ -66,7 +66,8 @@ def make_template(server_url: str) -> str:
 async def create_database(server_url: str, template: str) -> str:
     """The address of a fresh copy of the template."""
     name = f"crossdock_test_{uuid4().hex}"
-    await _run(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # Half the work of the default, which logs every block.
+    await _run(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     return with_database(server_url, name)
 
 
