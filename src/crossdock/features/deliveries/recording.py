@@ -17,7 +17,7 @@ import msgspec
 from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role
 from crossdock.db.group_commit import GroupCommit
 from crossdock.features.deliveries.lane import Lane
-from crossdock.features.deliveries.models import DeliveryStatus
+from crossdock.features.deliveries.models import DeliveryStatus, SubscriptionStatus
 from crossdock.features.deliveries.outcomes import Outcome
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import IdKind, format_id, new_uuid
@@ -105,10 +105,12 @@ class Recorder:
             async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
                 owned = await self._owned(connection, batch)
                 mine = [result for result in batch if (result.lane.subscription_id, result.lane.epoch) in owned]
-                if mine:
-                    await self._write(connection, mine)
+                disabled = await self._write(connection, mine) if mine else []
         except CONNECTION_LOST as error:
             raise UnavailableError from error
+        for lane in disabled:
+            # The notice comes too; until it does, more would be sent.
+            lane.destination = replace(lane.destination, status=SubscriptionStatus.DISABLED)
         metrics.RECORD_S.observe(time.perf_counter() - started)
         return [(result.lane.subscription_id, result.lane.epoch) in owned for result in batch]
 
@@ -123,7 +125,8 @@ class Recorder:
         )
         return {(row["subscription_id"], row["epoch"]) for row in rows}
 
-    async def _write(self, connection: Connection, results: list[Result]) -> None:
+    async def _write(self, connection: Connection, results: list[Result]) -> list[Lane]:
+        """Write everything; the lanes whose subscriptions are disabled by it."""
         moved = await connection.fetch(
             _UPDATE_DELIVERIES,
             [r.lane.destination.tenant_id for r in results],
@@ -140,8 +143,8 @@ class Recorder:
         new_ids = {row["id"] for row in moved}
         new = [result for result in results if result.delivery_id in new_ids]
         await self._write_lanes(connection, [r for r in new if r.hold_until is not None or r.breaker_changed])
-        await self._count_failures(connection, new)
         await self._announce(connection, new)
+        return await self._count_failures(connection, new)
 
     async def _write_attempts(self, connection: Connection, sent: list[tuple[Result, SentAttempt]]) -> None:
         if not sent:
@@ -179,14 +182,15 @@ class Recorder:
                 None if result.breaker is None else msgspec.json.encode(result.breaker).decode(),
             )
 
-    async def _count_failures(self, connection: Connection, results: list[Result]) -> None:
+    async def _count_failures(self, connection: Connection, results: list[Result]) -> list[Lane]:
         """Count deliveries that used up their retries in a row, and disable where it is too many."""
         by_lane: dict[UUID, list[Result]] = defaultdict(list)
         for result in results:
             if result.counts_as is not None or result.disables is not None:
                 by_lane[result.lane.subscription_id].append(result)
+        disabled: list[Lane] = []
         if not by_lane:
-            return
+            return disabled
         rows = await connection.fetch(
             _FAILED_IN_ROW, [ended[0].lane.destination.tenant_id for ended in by_lane.values()], list(by_lane)
         )
@@ -203,6 +207,8 @@ class Recorder:
                 reason = f"{count} deliveries in a row used up their retries."
             if reason is not None and row["status"] != "disabled":
                 await self._disable(connection, ended[-1], reason)
+                disabled.append(ended[-1].lane)
+        return disabled
 
     @staticmethod
     async def _disable(connection: Connection, result: Result, reason: str) -> None:
