@@ -6,9 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from crossdock.features.events import ingest
 from crossdock.features.events.errors import PartitionMissingError
 from crossdock.features.events.ingest import Accepted
 from crossdock.kit.ids import new_uuid, uuid_floor
+from crossdock.mapping.filters import Filter
 from tests.hub import Hub
 from tests.receivers import Receiver
 
@@ -76,3 +78,27 @@ async def test_deep_data_fail_the_filter_and_not_the_publication(hub: Hub, recei
         (delivery,) = await hub.deliveries(subscription)
         assert delivery["status"] == "failed"
         assert "filter could not be evaluated" in delivery["error"]
+
+
+async def test_others_have_their_turn_while_heavy_filters_run(
+    hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.subscribe(receiver, filter="data")
+    monkeypatch.setattr(ingest, "_TURN_S", 0)
+    turns, turns_at_filter = 0, []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def heavy(_filter: Filter, _document: object) -> bool:
+        turns_at_filter.append(turns)
+        return False
+
+    monkeypatch.setattr(Filter, "accepts", heavy)
+    meanwhile = asyncio.create_task(others())
+    await hub.services.writer.publish([hub.event(number) for number in range(5)])
+    meanwhile.cancel()
+    assert len(set(turns_at_filter)) == 5
