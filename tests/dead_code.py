@@ -34,6 +34,8 @@ _USED = {
     "get_reset_query": "asyncpg",
     "pytestmark": "pytest",
     "connection_lost": "asyncio's protocols",
+    "do_POST": "http.server",
+    "log_message": "http.server",
     "getall": "the vendor's validator",
     "api_description": "make generate",
     "pytest_asyncio_loop_factories": "pytest-asyncio",
