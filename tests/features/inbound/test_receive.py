@@ -7,11 +7,13 @@ import pytest
 
 from crossdock.connectors.webhooks import EventIdentity
 from crossdock.db.engine import Database
+from crossdock.features.inbound import doors
 from crossdock.features.inbound.doors import DoorTable
 from crossdock.features.inbound.models import EndpointStatus
 from crossdock.features.inbound.schemas import RotateSecretIn
 from crossdock.features.inbound.secret_box import SecretBox
 from crossdock.kit.crypto import KeyRing, new_key
+from crossdock.kit.errors import UnavailableError
 from tests.features.inbound.conftest import ACTOR, MAX_BODY_BYTES, Hub, add_tenant, endpoint_key, open_hub
 from tests.serving import Answer
 from tests.tcp_gate import gate_to
@@ -324,6 +326,20 @@ async def test_a_change_while_its_doors_are_being_loaded_is_not_missed(hub: Hub)
     await loading
     await hub.rows("UPDATE webhook_endpoints SET status = 'disabled'")
     assert (await hub.doors.find("acme", endpoint.path))[1] is None
+
+
+async def test_guessing_tenants_is_bounded_and_makes_nobody_forgotten(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "_MOST_TENANTS", 10)
+    endpoint = await hub.endpoint()
+    await hub.doors.find("acme", endpoint.path)
+    guesses = (hub.doors.find(f"nobody-{number}", "x") for number in range(500))
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {tuple, UnavailableError}
+    assert "acme" in hub.doors._known
+    assert len(hub.doors._known) <= 10
+    assert (await hub.doors.find("nobody-again", "x")) == (None, None)
 
 
 async def test_an_endpoint_whose_secret_cannot_be_opened_does_not_break_the_others(hub: Hub) -> None:

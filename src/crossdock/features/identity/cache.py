@@ -99,7 +99,7 @@ class UnknownKeys:
 
 
 class Turns:
-    """Lets a few look-ups through at a time, so that guessing keys cannot take every connection.
+    """Lets a few look-ups through at a time, so that guessing cannot take every connection.
 
     `async with turns:` raises UnavailableError when too many wait already.
     """
@@ -110,7 +110,7 @@ class Turns:
 
     async def __aenter__(self) -> None:
         if self._room <= 0:
-            raise UnavailableError("Too many unknown keys and sessions at once; try again.")
+            raise UnavailableError("Too many unknown callers at once; nothing was stored. Try again.")
         self._room -= 1
         try:
             await self._free.acquire()

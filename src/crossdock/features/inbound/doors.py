@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from crossdock.connectors.webhooks import AddressList, Preset, preset_for
 from crossdock.db.changes import Change
 from crossdock.db.engine import Database
+from crossdock.features.identity.cache import Turns
 from crossdock.features.identity.models import TenantStatus
 from crossdock.features.inbound.models import Endpoint, EndpointSecret, EndpointStatus
 from crossdock.features.inbound.repository import EndpointRepository
@@ -27,6 +29,8 @@ _KNOWN_LIFE_S = 60.0
 # A tenant's creation sends no notice, and its first webhook may come at once.
 _UNKNOWN_LIFE_S = 1.0
 _MOST_TENANTS = 10_000
+_LOOKUPS_AT_ONCE = 4
+_LOOKUPS_WAITING = 400
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _WATCHED = frozenset({"endpoint", "tenant"})
 
@@ -70,12 +74,13 @@ class DoorTable:
         self._secret_box = secret_box
         self._known: dict[str, TenantDoors] = {}
         self._loading: dict[str, asyncio.Task[TenantDoors]] = {}
+        self._turns = Turns(at_once=_LOOKUPS_AT_ONCE, waiting=_LOOKUPS_WAITING)
 
     async def find(self, slug: str, path: str) -> tuple[UUID | None, Door | None]:
         """The tenant of this slug and its endpoint at this path, each None where there is none.
 
         A disabled endpoint and a suspended tenant are none. Raises UnavailableError when the database
-        is needed and cannot be reached.
+        is needed and cannot be reached, or too many ask for tenants never seen.
         """
         if not _SLUG.fullmatch(slug):
             return None, None
@@ -113,13 +118,23 @@ class DoorTable:
             if current:
                 del self._loading[slug]
         if current:
-            if len(self._known) >= _MOST_TENANTS:
-                self._known.clear()
+            self._make_room()
             self._known[slug] = tenant
         return tenant
 
+    def _make_room(self) -> None:
+        """Slugs that nobody has go first: whoever guesses must not make us forget the tenants."""
+        if len(self._known) >= _MOST_TENANTS:
+            self._known = {slug: tenant for slug, tenant in self._known.items() if tenant.tenant_id is not None}
+        if len(self._known) >= _MOST_TENANTS:
+            self._known.clear()
+
+    def _turn(self, slug: str) -> AbstractAsyncContextManager[None]:
+        """Slugs never seen wait in line; a tenant known a moment ago does not wait behind a flood of them."""
+        return nullcontext() if slug in self._known else self._turns
+
     async def _load(self, slug: str) -> TenantDoors:
-        async with self._database.lookup() as session:
+        async with self._turn(slug), self._database.lookup() as session:
             tenant_id, status = (
                 await session.execute(
                     text("SELECT tenant_id, status FROM crossdock_find_tenant(:slug)"), {"slug": slug}
