@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from crossdock.api.app import create_app
+from crossdock.api.bounded_protocol import BoundedProtocol
 from crossdock.api.health import health_routes
 from crossdock.api.hot_paths import HOT_PATHS
 from crossdock.api.start_page import start_page_route
@@ -77,7 +78,7 @@ async def serving(app: ASGIApp, sockets: Sequence[socket.socket]) -> AsyncIterat
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
     )
     config.load()
