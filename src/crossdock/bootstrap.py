@@ -44,6 +44,9 @@ from crossdock.kit.errors import UnavailableError
 from crossdock.kit.secret_files import read_or_make
 from crossdock.settings import Settings
 
+# A dead worker's jobs are taken over a little after its lanes.
+_TAKEOVER_IN_LEASES = 1.5
+
 
 class SchemaBehindError(UnavailableError):
     """The database is not at this version's schema; run `crossdock migrate`."""
@@ -107,6 +110,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
             if background:
                 await services.changes.start()
                 services.identity.start()
+            await database.check_roles()
             await services.partitions.make_ahead()
             services.writer.start()
             services.inbound.start()
@@ -189,7 +193,8 @@ def inbound_work(services: Services) -> tuple[InboundWork, JobRunner]:
     )
     registry = TaskRegistry()
     work.register(registry)
-    return work, JobRunner(database=services.database, registry=registry)
+    takeover_after_s = _TAKEOVER_IN_LEASES * services.settings.lease_s
+    return work, JobRunner(database=services.database, registry=registry, takeover_after_s=takeover_after_s)
 
 
 def lane_parts(services: Services) -> tuple[LaneRepository, Dispatcher, Recorder, LeaseLoop]:

@@ -81,7 +81,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Deliveries in a row that used up their retries before a subscription is disabled.",
     )
-    lease_s: float = Field(default=10, gt=0.5, description="Seconds a worker's lanes stay its own without renewal.")
+    lease_s: float = Field(
+        default=10,
+        gt=0.5,
+        description="Seconds a worker's lanes stay its own without renewal; its jobs, half as long again.",
+    )
     drain_timeout_s: float = Field(default=20, ge=0, description="Seconds a stopping process lets work in hand finish.")
 
     @model_validator(mode="before")

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from crossdock.db.engine import CONNECTION_LOST, Database, Role
+from crossdock.db.engine import CONNECTION_LOST, Database, Role, RoleNotTakenError
 from crossdock.db.urls import libpq_url
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid
@@ -90,3 +90,20 @@ async def test_a_connection_given_back_in_a_transaction_is_out_of_it_again(datab
     async with pool.acquire() as connection:
         assert await connection.fetchval("SELECT pg_backend_pid()") == pid
         assert not connection.is_in_transaction()
+
+
+async def test_connections_that_did_not_take_their_role_are_found_out(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossdock.db.engine._server_settings", lambda _role: {})  # as a pooler in between would
+    database = Database(database_url)
+    await database.open()
+    try:
+        with pytest.raises(RoleNotTakenError, match="crossdock_app"):
+            await database.check_roles()
+    finally:
+        await database.close()
+
+
+async def test_connections_have_the_roles_that_they_ask_for(database: Database) -> None:
+    await database.check_roles()

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from crossdock.db.urls import libpq_url, sqlalchemy_url
-from crossdock.kit.errors import UnavailableError
+from crossdock.kit.errors import CrossdockError, UnavailableError
 
 # A statement of ours is short; one that is not stands in the way of everyone behind it.
 _STATEMENT_TIMEOUT_MS = 30_000
@@ -40,6 +40,12 @@ CONNECTION_LOST = (
 
 # What a pool lends out; a type of asyncpg that exists for type checkers alone.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+
+class RoleNotTakenError(CrossdockError):
+    """A connection does not have the database role that it asked for."""
+
+    code = "role_not_taken"
 
 
 class Role(StrEnum):
@@ -98,6 +104,24 @@ class Database:
                 server_settings=_server_settings(role),
                 connection_class=_PooledConnection,
             )
+
+    async def check_roles(self) -> None:
+        """Raise RoleNotTakenError unless our connections really have the roles that they asked for.
+
+        A connection pooler in between may drop what a connection says as it starts; we would then be the
+        owner, whom row-level security does not bind.
+        """
+        async with self._app_engine.connect() as engine_connection:
+            found = [(Role.APP, await engine_connection.scalar(text("SELECT current_user")))]
+        for role, pool in self._pools.items():
+            async with pool.acquire() as connection:
+                found.append((role, await connection.fetchval("SELECT current_user")))
+        for role, taken in found:
+            if taken != role.value:
+                raise RoleNotTakenError(
+                    f"The connections are {taken}'s, not {role.value}'s: something between Crossdock and PostgreSQL "
+                    "drops the startup parameter `role`. Connect directly, or have the pooler pass it on."
+                )
 
     async def close(self) -> None:
         """Close every connection."""
