@@ -4,6 +4,7 @@ Its event, delivery and attempt go into history like any other; it is not tried 
 """
 
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,6 +52,9 @@ class Trial:
         destination = (await self._loader.load([tenant_id], [subscription_id])).get(subscription_id)
         if destination is None:
             raise SubscriptionNotFoundError
+        if kind is DeliveryKind.VERIFICATION:
+            # It tries the address and the credentials; a transformation is made for events of another kind.
+            destination = replace(destination, transformation=None)
         now = self._clock.now()
         if data is None:
             data = {"subscription_id": format_id(IdKind.SUBSCRIPTION, subscription_id)}
