@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from crossdock.db.engine import CONNECTION_LOST, Database, Role, RoleNotTakenError
+from crossdock.db.engine import CONNECTION_LOST, Database, PoolSizes, Role, RoleNotTakenError
 from crossdock.db.urls import libpq_url
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid
@@ -107,3 +107,19 @@ async def test_connections_that_did_not_take_their_role_are_found_out(
 
 async def test_connections_have_the_roles_that_they_ask_for(database: Database) -> None:
     await database.check_roles()
+
+
+async def test_a_session_that_gets_no_connection_in_time_is_unavailable(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossdock.db.engine._CONNECT_TIMEOUT_S", 0.05)
+    database = Database(database_url, sizes=PoolSizes(app=1))
+    await database.open()
+    try:
+        async with database.lookup() as first:
+            await first.execute(text("SELECT 1"))
+            with pytest.raises(UnavailableError):
+                async with database.lookup() as other:
+                    await other.execute(text("SELECT 1"))
+    finally:
+        await database.close()

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from crossdock.db.urls import libpq_url, sqlalchemy_url
@@ -163,7 +164,7 @@ class Database:
         try:
             async with sessions() as session, session.begin():
                 yield session
-        except (OperationalError, InterfaceError, OSError, asyncpg.InternalClientError) as error:
+        except (OperationalError, InterfaceError, PoolTimeoutError, OSError, asyncpg.InternalClientError) as error:
             raise UnavailableError("The database cannot be reached; nothing was stored. Try again.") from error
         except DBAPIError as error:
             cause = getattr(error.orig, "__cause__", None)
