@@ -159,7 +159,7 @@ async def _under_blows(chaos: ChaosHub, stage: Stage, events: int, samples: list
     if not await stage.settled(_SETTLE_WITHIN_S):
         stage.board.say("The time is over before everything has arrived.")
     account = await stage.account()
-    _explain_repeats(account, stage.receivers, blows)
+    explain_repeats(account, stage.receivers, blows)
     if account.retries:
         account.notes.append(f"Senders repeated {account.retries} requests that the hub could not take at the time.")
     return account
@@ -230,7 +230,7 @@ def _kill_worker(chaos: ChaosHub, stage: Stage) -> Blow:
     return Blow(at, at)
 
 
-def _explain_repeats(account: Account, receivers: list[Receiver], blows: list[Blow]) -> None:
+def explain_repeats(account: Account, receivers: list[Receiver], blows: list[Blow]) -> None:
     """A delivery may come twice when its first arrival could not be recorded; anything else is a fault."""
     repeats = list(_repeats(receivers))
     unexplained = [

@@ -40,9 +40,9 @@ def demo(
 ) -> None:
     """Send real webhooks through the hub to three receivers, and account for every one of them.
 
-    One receiver is healthy, one fails twice and recovers, one hangs; each verifies every delivery. Uses
-    the hub that runs on the data folder, or starts one for the time being. Ends with 1 if anything is
-    not accounted for.
+    One receiver is healthy, one fails twice and recovers, one hangs; each
+    verifies every delivery. Uses the hub that runs on the data folder, or
+    starts one for the time being. Ends with 1 if anything is not accounted for.
     """
     console = Console(highlight=False, quiet=as_json)
     samples = packaged() if folder is None else [*from_folder(folder), *packaged()]
