@@ -83,7 +83,7 @@ def test_an_error_is_one_clear_line_and_an_exit_code(crossdock: Command) -> None
         ("tenant show nobody", 1, "no organization with the slug 'nobody'"),
         ("tenant create acme", 1, "Another organization has this slug"),
         ("tenant create Slug", 2, "slug: "),
-        ("key create x -t acme", 2, "scopes: "),
+        ("key create x -t acme", 2, "--scope"),
         ("key create x -t acme --scope all", 2, "scopes.0: "),
         ("key create x -t acme --scope event:read --rate 99999", 2, "at most 10000"),
         ("key show evt_1 -t acme", 1, "no id of this kind"),

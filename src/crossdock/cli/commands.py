@@ -57,7 +57,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except ValidationError as error:
-            print_error("; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()))
+            print_error("; ".join(_refused(error.title, fault["loc"], fault["msg"]) for fault in error.errors()))
             ctx.exit(MISUSED)
         except CrossdockError as error:
             print_error(_told(error))
@@ -138,5 +138,9 @@ def _told(error: CrossdockError) -> str:
     return " ".join([error.message, *places])
 
 
-def _place(location: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, location)) or "input"
+def _refused(model: str, location: tuple[str | int, ...], message: str) -> str:
+    """One of pydantic's faults; a setting goes by the name that people give it."""
+    place = ".".join(map(str, location)) or "input"
+    if model == Settings.__name__ and location:
+        place = f"CROSSDOCK_{place.upper()}"
+    return f"{place}: {message.removeprefix('Value error, ')}"

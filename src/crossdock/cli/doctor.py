@@ -13,6 +13,7 @@ from typing import Annotated
 import asyncpg
 import typer
 from pydantic import BaseModel
+from rich.console import Console
 
 from crossdock.bootstrap import encryption_keys
 from crossdock.cli.output import AsJson, print_json
@@ -89,11 +90,11 @@ def doctor(
 
 def _show(finding: Finding) -> None:
     sign, colour = {
-        Verdict.OK: ("✓", typer.colors.GREEN),
-        Verdict.NOTE: ("•", typer.colors.YELLOW),
-        Verdict.WRONG: ("✗", typer.colors.RED),
+        Verdict.OK: ("✓", "green"),
+        Verdict.NOTE: ("•", "yellow"),
+        Verdict.WRONG: ("✗", "red"),
     }[finding.verdict]
-    typer.secho(f"{sign} ", fg=colour, nl=False)
+    Console().print(sign, style=colour, end=" ")
     typer.echo(f"{finding.check}: {finding.found}")
     if finding.mend:
         typer.echo(f"    {finding.mend}")
@@ -143,7 +144,7 @@ def _data_folder(settings: Settings, examination: Examination) -> None:
         examination.note(
             "old databases",
             f"{len(abandoned)} belong to no data folder any more",
-            f"If no disk is missing: rm -r {names}",
+            f"Unless a data folder is on a disk that is not mounted now: rm -r {names}",
         )
     free = shutil.disk_usage(_existing(folder)).free
     if free < _LEAST_FREE_BYTES:

@@ -10,6 +10,7 @@ from crossdock.cli.commands import InTenant, Limit, TenantSlug, in_tenant, run
 from crossdock.cli.output import AsJson, show_one, show_rows
 from crossdock.features.identity.api_keys.schemas import ApiKeyView, CreatedApiKey, NewApiKey, RotatedApiKey, Rotation
 from crossdock.http.pagination import PageRequest
+from crossdock.kit.errors import InvalidInputError
 from crossdock.kit.ids import IdKind, parse_id
 from crossdock.kit.permissions import ALL_PERMISSIONS, Permission
 
@@ -32,6 +33,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create an API key, shown this once."""
+    if not (scope or all_scopes):
+        raise InvalidInputError("Say what the key may do: --scope event:publish, or --all-scopes.")
     wanted = NewApiKey.model_validate(
         {"name": name, "scopes": sorted(ALL_PERMISSIONS) if all_scopes else scope or [], "rate_limit_per_hour": rate}
     )

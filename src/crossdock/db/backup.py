@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
-from sqlalchemy import make_url
-
 from crossdock.db.embedded import binary
+from crossdock.db.urls import make_url
 from crossdock.kit.errors import CrossdockError
 
 # The roles that our migrations grant to.
@@ -100,7 +99,7 @@ def backup(dsn: str, target: Path, *, replace: bool = False) -> int:
     file is there already (unless `replace`), the database cannot be reached, the disk is full.
     """
     if target.exists() and not replace:
-        raise BackupError(f"{target} exists; choose another name, or say that it may be replaced.")
+        raise BackupError(f"{target} exists; choose another name, or say that it may be replaced (--replace).")
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     command = _client("pg_dump", dsn, "--no-password", "--format=custom", f"--file={unfinished}")
     try:
@@ -125,7 +124,7 @@ def restore(dsn: str, source: Path, *, replace: bool = False, roles: Sequence[st
     if not replace and (count := _count_objects(dsn)):
         raise DatabaseNotEmptyError(
             f"The database has {count} tables, indexes or sequences. Restore into an empty one, "
-            "or say that everything in it may be replaced."
+            "or say that everything in it may be replaced (--replace)."
         )
     prologue = "BEGIN;\nSET client_min_messages = warning;\nSET lock_timeout = '10s';\n"
     prologue += _EMPTY_DATABASE if replace else ""

@@ -143,7 +143,7 @@ def _faults(error: CrossdockError) -> Sequence[Mapping[str, Any]]:
 def _fault(item: Mapping[str, Any]) -> dict[str, Any]:
     """One of FastAPI's validation errors, as we tell it."""
     place, *steps = item["loc"]
-    detail = item["msg"]
+    detail = item["msg"].removeprefix("Value error, ")
     if item["type"] == "json_invalid":
         return {"in": "body", "pointer": "", "detail": f"The body is not JSON: {item['ctx']['error']}."}
     if place == "body":

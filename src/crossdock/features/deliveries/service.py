@@ -250,7 +250,10 @@ class SubscriptionService:
             status, reason = _ACTIVE, None
         else:
             status = SubscriptionStatus.UNVERIFIED
-            reason = f"Its destination did not answer the verification request with 2xx: {tried.error}"
+            reason = (
+                f"Its destination did not answer the verification request with 2xx: {tried.error} "
+                "Its deliveries wait; verify it again."
+            )
         shown = await self.set_status(tenant_id, actor, subscription_id, status, reason)
         return SubscriptionCreated(**shown.model_dump(), secret=answer.secret, verification=tried)
 
