@@ -52,6 +52,7 @@ class LeaseLoop:
         self._next_forgotten = 0.0
         self._next_wake_all = 0.0
         self._next_look = 0.0
+        self._courteous_until = 0.0
         changes.on_change(self._changed)
         changes.on_lanes(self._lanes_due)
 
@@ -128,11 +129,16 @@ class LeaseLoop:
         await self._reconcile()
         while orphaned := await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE):
             await self._adopt(orphaned)
-        surplus = len(self._dispatcher.lanes) - self._fair_share() - 1
-        if surplus > 0:
-            self._dispatcher.shed(surplus)
+        self._share_out(now)
         if not was_leased:
             self._dispatcher.wake(None)
+
+    def _share_out(self, now: float) -> None:
+        """Let lanes go while others have room; one above the fair share does not make it worth the change."""
+        fair = -(-self._fleet.owned_lanes // self._fleet.workers)
+        if len(self._dispatcher.lanes) > fair + 1:
+            self._dispatcher.shed(len(self._dispatcher.lanes) - fair)
+            self._courteous_until = now + 2 * _COURTESY_S
 
     async def _reconcile(self) -> None:
         """Drop lanes that another worker has taken; give back those that are ours by name alone."""
@@ -150,11 +156,12 @@ class LeaseLoop:
         )
 
     async def _claim(self) -> None:
-        free = self._fair_share() - len(self._dispatcher.lanes)
+        # The fair share, rounded up, with room to grow by one.
+        has_room = len(self._dispatcher.lanes) < self._fleet.owned_lanes // self._fleet.workers + 1
+        courteous = asyncio.get_running_loop().time() < self._courteous_until
+        at_once = self._fleet.workers == 1 or (has_room and not courteous)
         claims = await self._repository.claim_woken(
-            self.worker_id,
-            most=_MOST_CLAIMED_AT_ONCE,
-            woken_before_s=0 if free > 0 or self._fleet.workers == 1 else _COURTESY_S,
+            self.worker_id, most=_MOST_CLAIMED_AT_ONCE, woken_before_s=0 if at_once else _COURTESY_S
         )
         await self._adopt(claims)
         if len(claims) == _MOST_CLAIMED_AT_ONCE:
@@ -162,10 +169,6 @@ class LeaseLoop:
 
     async def _adopt(self, claims: list[Claim]) -> None:
         await self._repository.release(self.worker_id, await self._dispatcher.adopt(claims))
-
-    def _fair_share(self) -> int:
-        """Lanes owned in all, divided by the workers, rounded up, with room to grow by one."""
-        return self._fleet.owned_lanes // self._fleet.workers + 1
 
     # Notices
 
