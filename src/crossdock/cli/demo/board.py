@@ -15,7 +15,6 @@ from crossdock.cli.demo.receivers import Manner, Receiver
 from crossdock.cli.demo.sending import Ledger
 
 _SHOWN_HAPPENINGS = 12
-_REFRESH_PER_S = 6
 
 
 @dataclass(slots=True)
@@ -40,9 +39,8 @@ class Board:
         self._happenings: list[str] = []
         self.standings = {receiver.manner: Standing() for receiver in receivers}
         self.to_send = 0
-        self._live = (
-            None if quiet else Live(console=console, get_renderable=self._picture, refresh_per_second=_REFRESH_PER_S)
-        )
+        # Painted by the event loop: what is shown changes there, and must not while it is looked at.
+        self._live = None if quiet else Live(console=console, get_renderable=self._picture, auto_refresh=False)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -57,6 +55,11 @@ class Board:
     def seconds(self) -> float:
         """Since the start."""
         return monotonic() - self._started
+
+    def paint(self) -> None:
+        """Show the picture as it is now."""
+        if self._live is not None and self._console.is_terminal:
+            self._live.refresh()
 
     def say(self, what: str) -> None:
         """Note that something happened."""

@@ -17,6 +17,7 @@ from crossdock.cli.demo.samples import Sample
 from crossdock.cli.demo.sending import Ledger, Senders
 
 _LOOK_EVERY_S = 0.4
+_PAINT_EVERY_S = 0.15
 # The breaker of the hanging receiver: how many events open it, and how long that is waited for.
 _OPENS_A_BREAKER = 10
 _HELD_WITHIN_S = 14.0
@@ -105,11 +106,12 @@ async def staged(
             since=since,
         )
         with board:
-            watching = asyncio.create_task(_watch(stage))
+            duties = [asyncio.create_task(_watch(stage)), asyncio.create_task(_paint(stage))]
             try:
                 yield stage
             finally:
-                watching.cancel()
+                for duty in duties:
+                    duty.cancel()
 
 
 async def _watch(stage: Stage) -> None:
@@ -118,6 +120,12 @@ async def _watch(stage: Stage) -> None:
         with suppress(HubError):
             await stage.board.refresh(stage.hub, stage.subscriptions)
         await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _paint(stage: Stage) -> None:
+    while True:
+        stage.board.paint()
+        await asyncio.sleep(_PAINT_EVERY_S)
 
 
 async def disabled(stage: Stage) -> None:
