@@ -49,14 +49,14 @@ def test_deliveries_compares_both_ways_in_with_the_yardstick(tmp_path: Path) -> 
 
 def test_isolation_counts_the_healthy_alone(tmp_path: Path) -> None:
     result = measured(tmp_path, "isolation", "--events", "10")
-    assert result["deliveries_each"] == 3 * 10 * 17
+    assert result["deliveries_each"] == 10 * 17
     assert result["healthy_p99_ratio"] > 0
     for figures in (result["alone"], result["in_company"]):
         assert 0 < figures["p50_from_send_ms"] <= figures["p99_from_send_ms"]
 
 
 def test_crash_loses_nothing(tmp_path: Path) -> None:
-    result = measured(tmp_path, "crash", "--events", "30", "--seconds", "40")
+    result = measured(tmp_path, "crash", "--events", "30", "--seconds", "60")
     assert all(result["kills"][victim] >= 1 for victim in ("worker", "api", "serve", "postgres"))
     assert result["accepted"] > 0
     assert result["lost"] == 0
