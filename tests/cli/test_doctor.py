@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,24 @@ def test_an_outbox_that_nobody_empties_is_wrong(crossdock: Command, database_url
         "'apikey.generated', '{}', now() - interval '1 hour')",
     )
     assert findings(crossdock("doctor", "--json"))["outbox"]["verdict"] == "wrong"
+
+
+def test_who_holds_the_port_is_named(crossdock: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("CROSSDOCK_PORT", str(taken.getsockname()[1]))
+        result = crossdock("doctor", "--json")
+    assert result.exit_code == 1
+    assert f"pid {os.getpid()}" in findings(result)["port"]["found"]
+
+
+def test_deliveries_that_nobody_sends_are_noted(crossdock: Command, database_url: str) -> None:
+    answer(crossdock("tenant", "create", "acme", "--json"))
+    line = ("webhook", "subscription", "create", "Late", "--url", "https://example.com/", "--no-verify", "--json")
+    made = answer(crossdock(*line))
+    answer(crossdock("webhook", "subscription", "enable", made["id"], "--json"))
+    answer(crossdock("event", "publish", "a.b", "--data", "1", "--json"))
+    assert "deliveries" not in findings(crossdock("doctor", "--json"))
+    execute(database_url, "UPDATE deliveries SET due_at = now() - interval '5 minutes'")
+    assert findings(crossdock("doctor", "--json"))["deliveries"]["verdict"] == "note"
+    execute(database_url, "UPDATE lanes SET hold_until = now() + interval '1 minute'")
+    assert "deliveries" not in findings(crossdock("doctor", "--json"))

@@ -1,16 +1,20 @@
 """`crossdock doctor`: what is wrong with this installation, and how to mend it."""
 
 import asyncio
+import os
+import platform
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import asyncpg
+import psutil
 import typer
 from pydantic import BaseModel
 from rich.console import Console
@@ -30,6 +34,18 @@ _LEAST_FREE_BYTES = 1024**3
 _MOST_SKEW_S = 5
 _OLDEST_OUTBOX_S = 60
 _GROUP_AND_OTHERS = 0o077
+
+
+_LONGEST_DUE_S = 120
+# Of active subscriptions whose lane is free to send: not held by a retry, its breaker or Retry-After.
+_STUCK = """
+SELECT count(DISTINCT d.subscription_id) AS lanes, extract(epoch FROM now() - min(d.due_at)) AS oldest_s
+  FROM deliveries d
+  JOIN subscriptions s ON s.tenant_id = d.tenant_id AND s.id = d.subscription_id
+  JOIN lanes l ON l.tenant_id = d.tenant_id AND l.subscription_id = d.subscription_id
+ WHERE d.status = 'pending' AND d.due_at < now() - make_interval(secs => $1) AND s.status = 'active'
+   AND (l.hold_until IS NULL OR l.hold_until < now())
+"""
 
 
 class Verdict(StrEnum):
@@ -101,6 +117,7 @@ def _show(finding: Finding) -> None:
 
 
 async def _examine(settings: Settings, examination: Examination) -> None:
+    examination.ok("versions", f"Crossdock {version('crossdock')} on Python {platform.python_version()}")
     _data_folder(settings, examination)
     await _port(settings, examination)
     async with _connection(settings, examination) as connection:
@@ -130,7 +147,13 @@ def _data_folder(settings: Settings, examination: Examination) -> None:
         for path in folder.iterdir()
         if path.name in {"encryption_keys", "operator_key", "demo.json"} and path.stat().st_mode & _GROUP_AND_OTHERS
     ]
-    if loose:
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        examination.wrong(
+            "data folder",
+            f"{folder} cannot be read and written by this account",
+            "Run Crossdock as its owner, or set CROSSDOCK_DATA_DIR to a folder of your own.",
+        )
+    elif loose:
         examination.wrong(
             "data folder",
             f"others may read {', '.join(loose)} in {folder}",
@@ -169,11 +192,20 @@ async def _port(settings: Settings, examination: Examination) -> None:
     except OSError as error:
         examination.wrong(
             "port",
-            f"{settings.host} port {settings.port} cannot be used: {error.strerror}",
+            f"{settings.host} port {settings.port} cannot be used: {error.strerror}{_holder(settings.port)}",
             "Stop what holds it, or set CROSSDOCK_PORT.",
         )
     else:
         examination.note("hub", "does not run", "`crossdock serve` starts it.")
+
+
+def _holder(port: int) -> str:
+    """Who listens there, as far as this account can see."""
+    with suppress(psutil.Error):
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+                return f" (held by {psutil.Process(found.pid).name()}, pid {found.pid})"
+    return ""
 
 
 @asynccontextmanager
@@ -217,9 +249,9 @@ def _dsn(settings: Settings, examination: Examination) -> str | None:
 
 
 async def _schema(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> bool:
-    version = connection.get_server_version()
-    if version.major < 15:  # noqa: PLR2004 - the least that the design asks for
-        examination.wrong("PostgreSQL", f"is version {version.major}", "Crossdock needs 15 or later.")
+    server = connection.get_server_version()
+    if server.major < 15:  # noqa: PLR2004 - the least that the design asks for
+        examination.wrong("PostgreSQL", f"is version {server.major}", "Crossdock needs 15 or later.")
         return False
     try:
         revision = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -292,6 +324,13 @@ async def _workers(connection: "asyncpg.Connection[asyncpg.Record]", examination
 
 
 async def _work_waiting(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
+    stuck = await connection.fetchrow(_STUCK, _LONGEST_DUE_S)
+    if stuck is not None and stuck["lanes"]:
+        examination.note(
+            "deliveries",
+            f"{stuck['lanes']} subscriptions have some due for up to {stuck['oldest_s']:.0f} s and nothing holds them",
+            "No worker runs, or their destinations are slow: `crossdock webhook subscription stats` tells.",
+        )
     outbox_s = await connection.fetchval("SELECT extract(epoch FROM now() - min(created_at)) FROM outbox")
     if outbox_s is not None and outbox_s > _OLDEST_OUTBOX_S:
         examination.wrong(

@@ -50,6 +50,8 @@ class Board:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+            if not self._console.is_terminal:
+                self._console.print()
 
     @property
     def seconds(self) -> float:
