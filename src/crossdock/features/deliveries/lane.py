@@ -72,7 +72,6 @@ class Lane:
     stale: set[object] = field(default_factory=set)
     lost: bool = False
     idle_since: float | None = None
-    _settled_while_reading: set[UUID] = field(default_factory=set)
     _offered_while_reading: list[Pending] = field(default_factory=list)
 
     @property
@@ -120,7 +119,7 @@ class Lane:
             self._append(pending)
 
     def start_reading(self) -> None:
-        """The database is being asked; what settles from now on may still be in its answer as due."""
+        """The database is being asked for what is due and not known here."""
         self.reading = True
         self.more = False
         self.next_due = None
@@ -210,8 +209,6 @@ class Lane:
             self.queued_bytes += again.size
             return
         self.known.discard(pending.id)
-        if self.reading:
-            self._settled_while_reading.add(pending.id)
         self._expect(due_at)
 
     def abandon(self, pending: Pending) -> None:
@@ -231,11 +228,10 @@ class Lane:
 
     def _end_reading(self) -> None:
         self.reading = False
-        self._settled_while_reading.clear()
         self._offered_while_reading.clear()
 
     def _append_new(self, pending: Pending) -> None:
-        if pending.id not in self.known and pending.id not in self._settled_while_reading:
+        if pending.id not in self.known:
             self._append(pending)
 
     def _expect(self, due_at: datetime | None) -> None:
