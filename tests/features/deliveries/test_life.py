@@ -107,7 +107,7 @@ class TestPauseAndDisable:
     async def test_a_paused_subscription_gathers_and_sends_later(self, hub: Hub, receiver: Receiver) -> None:
         subscription = await hub.subscribe(receiver, ordered=True)
         await hub.publish(0)
-        await receiver.got(1)
+        await hub.ended(subscription, 1)
         await set_status(hub, subscription, PAUSED)
         assert [one.delivery_count for one in await hub.publish(1, 2, 3)] == [1, 1, 1]
         assert await statuses(hub, subscription) == ["delivered"] + ["pending"] * 3

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from crossdock.features.events import ingest
+from crossdock.features.deliveries import routing
 from crossdock.features.events.errors import PartitionMissingError
 from crossdock.features.events.ingest import Accepted
 from crossdock.kit.ids import new_uuid, uuid_floor
@@ -84,7 +84,7 @@ async def test_others_have_their_turn_while_heavy_filters_run(
     hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await hub.subscribe(receiver, filter="data")
-    monkeypatch.setattr(ingest, "_TURN_S", 0)
+    monkeypatch.setattr(routing, "_TURN_S", 0)
     turns, turns_at_filter = 0, []
 
     async def others() -> None:

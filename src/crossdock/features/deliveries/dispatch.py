@@ -416,12 +416,14 @@ class Dispatcher:
     # Small things
 
     def _handback(self, lane: Lane) -> Handback:
+        # Switching a subscription on forgets its holds; one written now could come after that, and stay.
+        remembers = lane.destination.status is SubscriptionStatus.ACTIVE
         return Handback(
             tenant_id=lane.destination.tenant_id,
             subscription_id=lane.subscription_id,
             epoch=lane.epoch,
-            hold_until=self._free_at(lane),
-            breaker=lane.breaker.save(),
+            hold_until=self._free_at(lane) if remembers else None,
+            breaker=lane.breaker.save() if remembers else None,
         )
 
     def _free_at(self, lane: Lane) -> datetime | None:

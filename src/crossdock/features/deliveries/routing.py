@@ -1,7 +1,8 @@
 """Which subscriptions an event goes to, known in memory and checked against the database in each commit."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -25,6 +26,8 @@ from crossdock.observability import metrics
 
 # NOTIFY carries at most 8,000 bytes; beyond this many lanes the notice names none and all look.
 _MOST_LANES_IN_NOTICE = 200
+# How long one publication may ask its filters before others get a turn.
+_TURN_S = 0.01
 
 _log = structlog.get_logger(__name__)
 
@@ -85,6 +88,20 @@ class RouteTable:
         """Give committed deliveries of lanes owned in this process to `handover`."""
         self._handover = handover
 
+    async def foresee(self, events: Sequence[NewEvent]) -> None:
+        """Ask the filters that the events will meet, as the routes are now; others get their turn in between."""
+        turn_ends = time.monotonic() + _TURN_S
+        for event in events:
+            if event.tenant_id not in self._tenants:
+                await self.refresh({event.tenant_id: 0})
+            filtering = _Filtering(event)
+            for route in self._tenants[event.tenant_id].index.match(event.type):
+                if route.filter is not None:
+                    filtering.verdict(route.filter)
+                if time.monotonic() >= turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.monotonic() + _TURN_S
+
     async def refresh(self, versions: Mapping[UUID, int]) -> None:
         """Know the routes of these tenants at least as of these versions."""
         for tenant_id, version in versions.items():
@@ -136,6 +153,31 @@ class RouteTable:
         return TenantRouting(version=version or 0, index=PatternIndex(entries))
 
 
+class _Filtering:
+    """Asks filters about one event, each text once."""
+
+    def __init__(self, event: NewEvent) -> None:
+        self._event = event
+        self._document: object = None
+
+    def verdict(self, asked: Filter) -> bool | str:
+        """Whether the filter accepts the event, or why that cannot be told."""
+        text = asked.expression.text
+        verdict = self._event.verdicts.get(text)
+        if verdict is None:
+            verdict = self._event.verdicts[text] = self._evaluate(asked)
+        return verdict
+
+    def _evaluate(self, asked: Filter) -> bool | str:
+        try:
+            if self._document is None:
+                self._document = event_document(self._event)
+            return asked.accepts(self._document)
+        except (CrossdockError, msgspec.DecodeError, RecursionError) as failure:
+            # Kept and shown as failed: a filter that cannot answer must not swallow the event.
+            return f"The subscription's filter could not be evaluated: {failure}"
+
+
 @dataclass(slots=True)
 class _Plan:
     """Implements `DeliveryPlan`."""
@@ -151,18 +193,12 @@ class _Plan:
         if not routes:
             return 0
         before = len(self.planned)
-        document: object = None
+        filtering = _Filtering(event)
         for route in routes:
-            error = None
-            if route.filter is not None:
-                try:
-                    if document is None:
-                        document = event_document(event)
-                    if not route.filter.accepts(document):
-                        continue
-                except (CrossdockError, msgspec.DecodeError, RecursionError) as failure:
-                    # Kept and shown as failed: a filter that cannot answer must not swallow the event.
-                    error = f"The subscription's filter could not be evaluated: {failure}"
+            verdict = True if route.filter is None else filtering.verdict(route.filter)
+            if verdict is False:
+                continue
+            error = verdict if isinstance(verdict, str) else None
             self.planned.append(
                 PlannedDelivery(new_uuid(), event, route.subscription_id, self.now + route.expiry, error)
             )

@@ -8,7 +8,7 @@ provides; its plan takes part in the same transaction.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -35,7 +35,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class NewEvent:
-    """An event to take in; `id` is chosen by the caller, and an id that exists already adds nothing."""
+    """An event to take in; `id` is chosen by the caller, and an id that exists already adds nothing.
+
+    `verdicts` is the router's: what each filter says of the event, or why it cannot tell, by the filter's text.
+    """
 
     tenant_id: UUID
     id: UUID
@@ -49,6 +52,7 @@ class NewEvent:
     source: str | None = None
     subject: str | None = None
     attributes: dict[str, Any] | None = None
+    verdicts: dict[str, bool | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,10 @@ class DeliveryPlan(Protocol):
 
 class Router(Protocol):
     """Knows which subscriptions want which events."""
+
+    async def foresee(self, events: Sequence[NewEvent]) -> None:
+        """Do what takes long in planning these events, before a transaction waits for it."""
+        ...
 
     async def refresh(self, versions: Mapping[UUID, int]) -> None:
         """Know the routes of these tenants at least as of these versions."""
@@ -149,6 +157,10 @@ class EventWriter:
         Raises IdempotencyConflictError for a key used with another request, and UnavailableError when
         the database cannot be reached: nothing is accepted then.
         """
+        try:
+            await self._router.foresee(events)
+        except CONNECTION_LOST as error:
+            raise UnavailableError from error
         return await self._group.submit(_Publication(events, claim, claims))
 
     async def _commit(self, batch: list[_Publication]) -> Sequence[list[Accepted] | Exception]:
