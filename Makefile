@@ -8,8 +8,10 @@ PYTEST := $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal
 # What depends most on the version of PostgreSQL, and on being an ordinary role of it.
 OUTSIDE := $(wildcard tests/migrations tests/db/test_migrate.py tests/db/test_backup.py \
   tests/features/events tests/features/deliveries tests/journeys)
-# Compiling all of every package takes longer than compiling what is used when it is used.
-PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Packages are compiled as they are installed, ours after that: where Python may not write what it compiled
+# (PYTHONDONTWRITEBYTECODE, as in many containers), every command would do it again.
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+COMPILE := $(PY) -m compileall -q src
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -101,8 +103,10 @@ $(VENV)/made-for: $(ENVIRONMENT)
 
 $(VENV)/runs: $(VENV)/made-for pyproject.toml constraints.txt
 	@$(PIP_INSTALL) -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/develops: $(VENV)/made-for pyproject.toml constraints.txt
 	@$(PIP_INSTALL) -e '.[dev]'
+	@$(COMPILE)
 	@touch $(VENV)/runs $@
