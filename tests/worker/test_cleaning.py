@@ -1,0 +1,52 @@
+from datetime import timedelta
+
+import pytest
+
+from crossdock.bootstrap import Services
+from crossdock.kit.clock import SystemClock
+from crossdock.kit.ids import uuid_floor
+from crossdock.worker import cleaning as module
+from crossdock.worker.cleaning import Cleaning
+from tests.hub import new_tenant, query
+
+
+@pytest.fixture
+def cleaning(services: Services) -> Cleaning:
+    return Cleaning(database=services.database, partitions=services.partitions, retention_days=30, audit_days=365)
+
+
+async def test_only_rows_whose_time_is_over_go_however_many_there_are(
+    services: Services, cleaning: Cleaning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_AT_ONCE", 10)
+    tenant_id = await new_tenant(services)
+    for table, columns, values in (
+        ("idempotency_keys", "scope, key, fingerprint, answer", "'s', n::text, '', ''"),
+        ("webhook_seen_ids", "endpoint_id, external_id, receipt_id", "gen_random_uuid(), n::text, gen_random_uuid()"),
+    ):
+        await query(
+            services.database.dsn,
+            f"INSERT INTO {table} (tenant_id, {columns}, expires_at) SELECT $1, {values}, "
+            "now() + CASE WHEN n <= 25 THEN interval '-1 s' ELSE interval '1 hour' END FROM generate_series(1, 30) n",
+            tenant_id,
+        )
+    await cleaning.expired_rows()
+    for table in ("idempotency_keys", "webhook_seen_ids"):
+        assert len(await query(services.database.dsn, f"SELECT FROM {table}")) == 5
+
+
+async def test_the_audit_log_is_trimmed_by_its_own_time(services: Services, cleaning: Cleaning) -> None:
+    tenant_id = await new_tenant(services)
+    now = SystemClock().now()
+    for age in (timedelta(days=366), timedelta(days=364)):
+        await query(
+            services.database.dsn,
+            "INSERT INTO audit_log (tenant_id, id, actor_kind, actor_id, action, entity_kind, entity_id) "
+            "VALUES ($1, $2, 'system', 's', $3, 'k', 'e')",
+            tenant_id,
+            uuid_floor(now - age),
+            f"{age.days} days ago",
+        )
+    await cleaning.old_days()
+    rows = await query(services.database.dsn, "SELECT action FROM audit_log")
+    assert [row["action"] for row in rows] == ["364 days ago"]

@@ -1,0 +1,38 @@
+import asyncio
+
+from crossdock.bootstrap import Services
+from crossdock.observability import metrics
+from crossdock.worker.worker import Worker
+from tests.hub import Hub, new_tenant, query, working
+from tests.waiting import eventually
+
+
+def background_tasks() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+async def test_a_worker_that_has_stopped_leaves_nothing_behind(services: Services) -> None:
+    before = background_tasks()
+    async with working(services):
+        await eventually(lambda: "lease-loop" in background_tasks())
+        assert len(await query(services.database.dsn, "SELECT FROM workers")) == 1
+    await eventually(lambda: background_tasks() <= before)
+    assert await query(services.database.dsn, "SELECT FROM workers") == []
+
+
+async def test_a_worker_can_be_started_again_in_the_same_process(services: Services) -> None:
+    hub = Hub(services, await new_tenant(services))
+    for number in range(2):
+        async with working(services):
+            await hub.publish(number)
+    assert len(await hub.query("SELECT FROM events WHERE type = 'order.created'")) == 2
+
+
+async def test_a_worker_tells_what_waits(services: Services) -> None:
+    hub = Hub(services, await new_tenant(services))
+    await hub.subscribe("https://destination.example/", verify=False)
+    await hub.query("UPDATE subscriptions SET status = 'active'")
+    await hub.publish(1, 2, 3)
+    await Worker(services)._sample_backlog()
+    assert metrics.BACKLOG._value.get() == 3
+    assert metrics.OLDEST_DUE_S._value.get() >= 0
