@@ -22,7 +22,7 @@ class Worker:
         self._services = services
         settings = services.settings
         self._lanes, self._dispatcher, self._recorder, self._leases = lane_parts(services)
-        outbox = OutboxRelay(database=services.database, writer=services.writer)
+        outbox = OutboxRelay(database=services.database, writer=services.writer, clock=services.clock)
         cleaning = Cleaning(
             database=services.database,
             partitions=services.partitions,

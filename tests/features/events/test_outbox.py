@@ -1,0 +1,113 @@
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from crossdock.db.outbox import announce
+from crossdock.features.events import outbox
+from crossdock.features.events.outbox import OutboxRelay
+from crossdock.kit.errors import UnavailableError
+from crossdock.kit.ids import uuid_floor
+from tests.hub import Hub
+
+
+@pytest.fixture
+def relay(hub: Hub) -> OutboxRelay:
+    services = hub.services
+    return OutboxRelay(database=services.database, writer=services.writer, clock=services.clock)
+
+
+async def announced(hub: Hub, count: int) -> None:
+    async with hub.services.database.tenant(hub.tenant_id) as session:
+        for number in range(count):
+            announce(
+                session,
+                tenant_id=hub.tenant_id,
+                event_type="circuit.opened",
+                data={"number": number},
+                correlation_id="cause",
+            )
+
+
+async def told(hub: Hub) -> list[int]:
+    rows = await hub.query("SELECT payload FROM events WHERE type = 'circuit.opened' ORDER BY id")
+    return [int(row["payload"].split(b":")[1].rstrip(b"}")) for row in rows]
+
+
+async def left(hub: Hub) -> int:
+    return len(await hub.query("SELECT FROM outbox WHERE type = 'circuit.opened'"))
+
+
+async def test_what_was_announced_becomes_events_in_its_order(hub: Hub, relay: OutboxRelay) -> None:
+    await announced(hub, 5)
+    await relay.drain()
+    assert await told(hub) == [0, 1, 2, 3, 4]
+    assert await left(hub) == 0
+    (row, *_) = await hub.query("SELECT * FROM events WHERE type = 'circuit.opened'")
+    assert (row["origin"], row["correlation_id"], row["tenant_id"]) == ("system", "cause", hub.tenant_id)
+
+
+async def test_more_than_one_turn_takes_is_published_too(
+    hub: Hub, relay: OutboxRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_MOST_AT_ONCE", 3)
+    await announced(hub, 8)
+    await relay.drain()
+    assert await told(hub) == list(range(8))
+
+
+async def test_what_is_announced_in_a_transaction_that_fails_is_not_told(hub: Hub, relay: OutboxRelay) -> None:
+    with suppress(ZeroDivisionError):
+        async with hub.services.database.tenant(hub.tenant_id) as session:
+            announce(session, tenant_id=hub.tenant_id, event_type="circuit.opened", data={}, correlation_id=None)
+            await session.flush()
+            raise ZeroDivisionError
+    await relay.drain()
+    assert await told(hub) == []
+
+
+async def test_a_crash_between_publishing_and_removing_tells_nothing_twice(hub: Hub, relay: OutboxRelay) -> None:
+    await announced(hub, 3)
+    entries = await hub.query("SELECT * FROM outbox WHERE type = 'circuit.opened' ORDER BY id")
+    await relay.drain()
+    for row in entries:
+        await hub.query(
+            "INSERT INTO outbox (tenant_id, id, type, data, created_at) VALUES ($1, $2, $3, $4, $5)",
+            *(row[name] for name in ("tenant_id", "id", "type", "data", "created_at")),
+        )
+    await relay.drain()
+    assert await told(hub) == [0, 1, 2]
+    assert await left(hub) == 0
+
+
+async def test_an_entry_from_before_a_long_standstill_is_still_told_and_stops_no_other(
+    hub: Hub, relay: OutboxRelay
+) -> None:
+    old_id = UUID(int=uuid_floor(datetime(2020, 1, 1, tzinfo=UTC)).int + 1)
+    await hub.query(
+        "INSERT INTO outbox (tenant_id, id, type, data) VALUES ($1, $2, 'circuit.opened', '{\"number\": 7}')",
+        hub.tenant_id,
+        old_id,
+    )
+    await announced(hub, 1)
+    await relay.drain()
+    assert sorted(await told(hub)) == [0, 7]
+    assert await left(hub) == 0
+
+
+async def test_nothing_is_lost_while_events_cannot_be_taken_in(
+    hub: Hub, relay: OutboxRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await announced(hub, 2)
+
+    async def unavailable(*_: object, **__: object) -> object:
+        raise UnavailableError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(hub.services.writer), "publish", unavailable)
+        with pytest.raises(UnavailableError):
+            await relay.drain()
+    assert await left(hub) == 2
+    await relay.drain()
+    assert await told(hub) == [0, 1]
