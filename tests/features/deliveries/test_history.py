@@ -4,15 +4,18 @@ from uuid import UUID
 
 import pytest
 
+from crossdock.bootstrap import Services
 from crossdock.features.deliveries.errors import DeliveryNotFoundError, NotReplayableError
 from crossdock.features.deliveries.history import DeliveryHistory
 from crossdock.features.deliveries.models import DeliveryKind
 from crossdock.features.deliveries.schemas import DeliveryOut, ReplayOut, SubscriptionCreated
 from crossdock.kit.clock import SystemClock
-from crossdock.kit.ids import IdKind, parse_id
+from crossdock.kit.ids import IdKind, format_id, parse_id
 from crossdock.worker.worker import Worker
+from tests.accounts import Account
 from tests.hub import ACTOR, Hub, new_tenant
 from tests.receivers import BROKEN, OK, Receiver, Reply
+from tests.serving import ApiClient
 from tests.waiting import eventually
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -113,3 +116,58 @@ class TestReplayOfAllThatFailed:
         receiver.answers(BROKEN)
         await hub.services.trial.send(hub.tenant_id, key, DeliveryKind.TEST, correlation_id="c")
         assert (await replay_failed(hub, subscription)).replayed == 0
+
+
+class TestOverHttp:
+    @pytest.fixture
+    def hub(self, services: Services, tenant: Account) -> Hub:
+        return Hub(services, tenant.tenant_id)
+
+    async def test_pages_stay_as_they_are_while_deliveries_come_in(
+        self, hub: Hub, api: ApiClient, receiver: Receiver
+    ) -> None:
+        subscription = await hub.subscribe(receiver)
+        await hub.publish(*range(7))
+        rows = [format_id(IdKind.DELIVERY, row["id"]) for row in await hub.deliveries(subscription)]
+        for path in (f"/api/v1/webhooks/subscriptions/{subscription.id}/deliveries", "/api/v1/webhooks/deliveries"):
+            seen: list[str] = []
+            params = {"limit": "3", "status": "pending"}
+            while True:
+                page = (await api.get(path, params=params)).json
+                seen += [item["id"] for item in page["items"]]
+                await hub.publish("meanwhile")
+                if page["next_cursor"] is None:
+                    break
+                params["cursor"] = page["next_cursor"]
+            assert [one for one in seen if one in rows] == rows[::-1]
+            rows = [format_id(IdKind.DELIVERY, row["id"]) for row in await hub.deliveries(subscription)]
+
+    @pytest.mark.usefixtures("worker")
+    async def test_a_delivery_is_shown_with_its_attempts_and_sent_again(
+        self, hub: Hub, api: ApiClient, receiver: Receiver
+    ) -> None:
+        receiver.answers(Reply(503, b"busy"), Reply(404, b"gone away"))
+        subscription = await hub.subscribe(receiver)
+        (accepted,) = await hub.publish({"n": 1})
+        await hub.ended(subscription)
+        event_id = format_id(IdKind.EVENT, accepted.event_id)
+        (listed,) = (await api.get(f"/api/v1/events/{event_id}/deliveries")).json["items"]
+        shown = (await api.get(f"/api/v1/webhooks/deliveries/{listed['id']}")).json
+        assert (shown["status"], shown["attempts"], shown["last_status_code"]) == ("failed", 2, 404)
+        assert [(one["number"], one["status_code"], one["response_body"]) for one in shown["history"]] == [
+            (1, 503, "busy"),
+            (2, 404, "gone away"),
+        ]
+        assert shown["history"][0]["request_headers"]["webhook-id"] == shown["message_id"] == receiver.ids[0]
+
+        again = await api.post(f"/api/v1/webhooks/deliveries/{listed['id']}/replay")
+        assert (again.status, again.json["kind"], again.json["message_id"]) == (202, "replay", shown["message_id"])
+        await receiver.got(3)
+        refused = await api.post(f"/api/v1/webhooks/subscriptions/{subscription.id}/replay", json={"since": "noon"})
+        assert refused.status == 422
+        await hub.ended(subscription, 2)
+        since = {"since": "2020-01-01T00:00:00Z"}
+        replayed = await api.post(f"/api/v1/webhooks/subscriptions/{subscription.id}/replay", json=since)
+        assert (replayed.status, replayed.json) == (200, {"replayed": 0, "more": False})
+        stats = (await api.get(f"/api/v1/webhooks/subscriptions/{subscription.id}/stats")).json
+        assert (stats["pending"], stats["delivered_24h"], stats["failed_24h"]) == (0, 2, 1)
