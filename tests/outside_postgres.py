@@ -50,7 +50,11 @@ def running_server(programs: Path) -> Iterator[str]:
         cluster = folder / "cluster"
         password = _write_password(folder, account)
         _run(
-            account, programs / "initdb", "-D", cluster, "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password}"
+            account,
+            programs / "initdb",
+            *("-D", cluster, "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password}"),
+            # Whatever language the machine speaks: without one, initdb would take an encoding that cannot hold text.
+            *("--encoding=UTF8", "--locale=C"),
         )
         port = _free_port()
         options = f"-p {port} -h 127.0.0.1 -k {folder} " + " ".join(f"-c {setting}" for setting in _SETTINGS)

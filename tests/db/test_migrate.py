@@ -1,11 +1,14 @@
 import asyncio
+from uuid import uuid4
 
+import asyncpg
+import pytest
 from alembic import command
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from crossdock.db import migrate
-from crossdock.db.urls import sqlalchemy_url
+from crossdock.db.urls import libpq_url, sqlalchemy_url
 from tests.postgres import create_database, drop_database
 
 
@@ -32,3 +35,16 @@ async def test_processes_that_migrate_at_once_bring_an_empty_database_to_the_new
         assert await migrate.current_revision(empty) == migrate.newest_revision()
     finally:
         await drop_database(server_url, empty)
+
+
+async def test_a_database_that_cannot_hold_every_text_is_refused(server_url: str) -> None:
+    name = f"ascii_{uuid4().hex}"
+    owner = await asyncpg.connect(libpq_url(server_url))
+    try:
+        await owner.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+        url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        with pytest.raises(migrate.WrongEncodingError, match="SQL_ASCII"):
+            await migrate.upgrade(url)
+        await owner.execute(f"DROP DATABASE {name}")
+    finally:
+        await owner.close()

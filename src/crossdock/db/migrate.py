@@ -10,9 +10,16 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from crossdock.db.urls import sqlalchemy_url
+from crossdock.kit.errors import CrossdockError
 
 # Two processes that start together must not migrate together; any number works, this one is ours.
 _MIGRATION_LOCK = 0x63726F7373
+
+
+class WrongEncodingError(CrossdockError):
+    """The database's encoding cannot hold every text."""
+
+    code = "wrong_encoding"
 
 
 def alembic_config(dsn: str) -> Config:
@@ -44,11 +51,18 @@ async def current_revision(dsn: str) -> str | None:
 async def upgrade(dsn: str) -> None:
     """Bring the database to the newest revision, one process at a time; does nothing when it is there.
 
-    `dsn` must be the owner's: it creates tables, and the three roles unless they exist.
+    `dsn` must be the owner's: it creates tables, and the three roles unless they exist. Raises
+    WrongEncodingError for a database that cannot hold every text.
     """
     engine = create_async_engine(sqlalchemy_url(dsn))
     try:
         async with engine.connect() as connection:
+            encoding = await connection.scalar(text("SHOW server_encoding"))
+            if encoding != "UTF8":
+                raise WrongEncodingError(
+                    f"The database is encoded in {encoding}; Crossdock needs UTF8. "
+                    "Make one with: CREATE DATABASE crossdock ENCODING 'UTF8' TEMPLATE template0."
+                )
             await connection.execute(text(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})"))
             await connection.commit()
             try:
