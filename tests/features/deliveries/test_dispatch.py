@@ -161,3 +161,21 @@ async def test_a_fault_of_our_own_after_an_attempt_leaves_the_lane_as_it_was(
     monkeypatch.undo()
     (delivery,) = await hub.ended(subscription)
     assert (delivery["status"], delivery["attempt_count"]) == ("delivered", 1)
+
+
+async def test_busy_lanes_do_not_keep_the_others_from_being_read(
+    hub: Hub, worker: Worker, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_MOST_READ_AT_ONCE", 2)
+    for _ in range(3):
+        await hub.subscribe(receiver)
+    await eventually(lambda: len(worker._dispatcher.lanes) == 3)
+    await eventually(lambda: not any(lane.reading for lane in worker._dispatcher.lanes.values()))
+    read: list[Lane] = []
+    for _ in range(6):
+        for lane in worker._dispatcher.lanes.values():
+            lane.look_again()
+        chosen = worker._dispatcher._hungriest()
+        await worker._dispatcher._read(chosen)
+        read += chosen
+    assert {read.count(lane) for lane in worker._dispatcher.lanes.values()} == {4}

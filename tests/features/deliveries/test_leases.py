@@ -1,10 +1,12 @@
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from crossdock.db.changes import Change
 from crossdock.features.deliveries import leases
 from crossdock.features.deliveries.lane_repository import LaneRepository
+from crossdock.features.deliveries.routing import _Plan
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.worker.worker import Worker
 from tests.hub import ACTOR, Hub, MovableClock, working
@@ -109,3 +111,41 @@ async def test_what_a_hub_left_that_stood_still_for_long_expires(hub: Hub, recei
     assert await LaneRepository(database=hub.services.database, clock=days_later).expire_held() == 1
     (delivery,) = await hub.deliveries(subscription)
     assert delivery["status"] == "expired"
+
+
+@pytest.mark.usefixtures("worker")
+async def test_what_was_committed_and_handed_to_nobody_is_found(
+    hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As when the connection broke on the answer to the commit: its process owns the lane, and told nobody.
+    monkeypatch.setattr(leases, "_LOOK_AGAIN_EVERY_S", 0.2)
+    monkeypatch.setattr(leases, "_TICK_S", 0.05)
+    await hub.subscribe(receiver)
+    await hub.publish(1)
+    await receiver.got(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Plan, "committed", lambda _self: None)
+        await hub.publish(2)
+    await receiver.got(2)
+
+
+async def test_a_worker_whose_lease_lapsed_sends_again_only_once_it_knows_its_lanes(
+    hub: Hub, worker: Worker, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = await hub.subscribe(receiver)
+    await eventually(lambda: worker._dispatcher.lanes)
+    owned = LaneRepository.owned
+    leased_meanwhile: list[bool] = []
+
+    async def owned_slowly(self: LaneRepository, worker_id: UUID) -> Any:
+        found = await owned(self, worker_id)
+        leased_meanwhile.append(worker._leases.leased())
+        return found
+
+    monkeypatch.setattr(LaneRepository, "owned", owned_slowly)
+    worker._leases._renewed_at = 0
+    await eventually(lambda: leased_meanwhile)
+    assert leased_meanwhile[0] is False
+    await eventually(worker._leases.leased)
+    await hub.publish(1)
+    await hub.ended(subscription, 1)

@@ -182,6 +182,20 @@ class TestPauseAndDisable:
         await hub.ended(subscription, 2)
         assert [request.data for request in receiver.requests] == [1, 2]
 
+    async def test_what_expired_untried_meanwhile_does_not_disable_it_again(
+        self, hub: Hub, receiver: Receiver, clock: MovableClock
+    ) -> None:
+        subscription = await hub.subscribe(receiver, retry_policy={"retries": 0, "expiry_s": 60})
+        await set_status(hub, subscription, PAUSED)
+        await hub.publish(*range(30))
+        clock.move(3600)
+        await set_status(hub, subscription, ACTIVE)
+        async with working(hub.services):
+            rows = await hub.ended(subscription, 30)
+            assert {row["status"] for row in rows} == {"expired"}
+            await hub.publish("fresh")
+            await receiver.got(1)
+
 
 class TestDeletion:
     @pytest.mark.usefixtures("worker")

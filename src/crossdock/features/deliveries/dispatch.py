@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from heapq import nsmallest
 from uuid import UUID
 
 import structlog
@@ -66,6 +67,7 @@ class Dispatcher:
         self._lanes: dict[UUID, Lane] = {}
         self._in_flight = 0
         self._bytes_in_flight = 0
+        self._reads = 0
         self._waiting_for_slot: dict[UUID, Lane] = {}
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,6 +141,7 @@ class Dispatcher:
                 bucket=self._bucket(destination),
                 hold_until=claim.hold_until,
             )
+            self.drop([claim.subscription_id])
             self._lanes[claim.subscription_id] = lane
             self._pump(lane)
         metrics.LANES_OWNED.set(len(self._lanes))
@@ -383,8 +386,7 @@ class Dispatcher:
         while True:
             await self._hungry.wait()
             self._hungry.clear()
-            now = self._clock.now()
-            lanes = [lane for lane in self._lanes.values() if lane.hungry(now)][:_MOST_READ_AT_ONCE]
+            lanes = self._hungriest()
             if not lanes:
                 continue
             self._hungry.set()
@@ -397,8 +399,16 @@ class Dispatcher:
                 _log.exception("lane_read_broke")
                 await asyncio.sleep(_READ_RETRY_PAUSE_S)
 
+    def _hungriest(self) -> list[Lane]:
+        """The lanes to read next: those that waited longest, so that busy ones do not keep others from their turn."""
+        now = self._clock.now()
+        hungry = (lane for lane in self._lanes.values() if lane.hungry(now))
+        return nsmallest(_MOST_READ_AT_ONCE, hungry, key=lambda lane: lane.last_read)
+
     async def _read(self, lanes: list[Lane]) -> None:
+        self._reads += 1
         for lane in lanes:
+            lane.last_read = self._reads
             lane.start_reading()
         try:
             due = await self._repository.read_due(lanes)

@@ -80,7 +80,8 @@ class Judge:
             error=error,
             attempt=None,
             attempt_count=pending.attempt_count,
-            counts_as=False if status is DeliveryStatus.EXPIRED else None,
+            # One that expired untried, behind a pause or a breaker, used up no retries.
+            counts_as=False if status is DeliveryStatus.EXPIRED and pending.attempt_count else None,
             correlation_id=pending.correlation_id,
         )
         result.announcements += await self._delivery_events(lane, pending, result)

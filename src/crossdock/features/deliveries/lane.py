@@ -51,7 +51,7 @@ class Pending:
         return 0 if self.event is None else len(self.event.payload)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
     """One owned lane."""
 
@@ -68,6 +68,7 @@ class Lane:
     more: bool = True
     next_due: datetime | None = None
     reading: bool = False
+    last_read: int = 0
     leaving: bool = False
     stale: set[object] = field(default_factory=set)
     lost: bool = False

@@ -117,7 +117,6 @@ class LeaseLoop:
         await self._claim()
 
     async def _renew(self, now: float) -> None:
-        was_leased = self.leased()
         fleet = await self._repository.renew(self.worker_id, self._lease_s)
         if fleet is None:
             await self._repository.register(
@@ -125,12 +124,14 @@ class LeaseLoop:
             )
         else:
             self._fleet = fleet
-        self._renewed_at = now
+        # Sending goes on once it is known which lanes are still ours.
         await self._reconcile()
+        lapsed = not self.leased()
+        self._renewed_at = now
         while orphaned := await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE):
             await self._adopt(orphaned)
         self._share_out(now)
-        if not was_leased:
+        if lapsed:
             self._dispatcher.wake(None)
 
     def _share_out(self, now: float) -> None:
