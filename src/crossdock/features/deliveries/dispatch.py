@@ -406,8 +406,8 @@ class Dispatcher:
         return nsmallest(_MOST_READ_AT_ONCE, hungry, key=lambda lane: lane.last_read)
 
     async def _read(self, lanes: list[Lane]) -> None:
-        self._reads += 1
         for lane in lanes:
+            self._reads += 1
             lane.last_read = self._reads
             lane.start_reading()
         try:
