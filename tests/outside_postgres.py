@@ -26,7 +26,14 @@ from tests.postgres import URL_VARIABLE
 _OLDEST_MAJOR = 15
 _PLACES = ("usr/lib/postgresql/*/bin/pg_ctl", "usr/pgsql-*/bin/pg_ctl", "opt/homebrew/opt/postgresql@*/bin/pg_ctl")
 # Nothing here outlives the run.
-_SETTINGS = ("fsync=off", "full_page_writes=off", "max_connections=200", "max_locks_per_transaction=256")
+_SETTINGS = (
+    "fsync=off",
+    "full_page_writes=off",
+    # Its processes are the superuser's: while one is at a database, the owner cannot drop that by force.
+    "autovacuum=off",
+    "max_connections=200",
+    "max_locks_per_transaction=256",
+)
 
 
 def newest_programs() -> Path | None:
