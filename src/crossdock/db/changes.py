@@ -31,6 +31,11 @@ class Change:
     tenant_id: str
     entity_id: str
 
+    @property
+    def notice(self) -> str:
+        """The payload that tells of it."""
+        return f"{self.kind}:{self.tenant_id}:{self.entity_id}"
+
 
 class ChangeFeed:
     """Listens for notices and passes them on; tells its listeners to forget everything after a gap.

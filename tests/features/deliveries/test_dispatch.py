@@ -179,3 +179,25 @@ async def test_busy_lanes_do_not_keep_the_others_from_being_read(
         await worker._dispatcher._read(chosen)
         read += chosen
     assert {read.count(lane) for lane in worker._dispatcher.lanes.values()} == {4}
+
+
+@pytest.mark.usefixtures("worker")
+@with_settings(breaker_failures=1, breaker_open_s=600)
+async def test_enabling_counts_however_quickly_it_follows_a_pause(
+    hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answers(BROKEN)
+    subscription = await hub.subscribe(receiver)
+    await hub.publish(1)
+    await receiver.got(1)
+    load, changed = hub.services.loader.load, asyncio.Event()
+
+    async def load_once_all_has_changed(*asked: Any) -> Any:
+        await changed.wait()
+        return await load(*asked)
+
+    monkeypatch.setattr(hub.services.loader, "load", load_once_all_has_changed)
+    for status in (SubscriptionStatus.PAUSED, SubscriptionStatus.ACTIVE):
+        await hub.services.subscriptions.set_status(hub.tenant_id, ACTOR, key_of(subscription), status, None)
+    changed.set()
+    await receiver.got(2)

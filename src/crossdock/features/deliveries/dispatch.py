@@ -78,6 +78,7 @@ class Dispatcher:
         self._reloading = asyncio.Lock()
         self._adopting: dict[UUID, UUID] = {}
         self._overtaken: set[UUID] = set()
+        self._calmed: set[UUID] = set()
 
     def start(self, may_send: Callable[[], bool]) -> None:
         """Start reading and sending; `may_send` says whether the lease is certainly still ours."""
@@ -134,12 +135,13 @@ class Dispatcher:
             if destination is None:
                 unreadable.append(Handback(claim.tenant_id, claim.subscription_id, claim.epoch, later, claim.breaker))
                 continue
+            calmed = claim.subscription_id in self._calmed
             lane = Lane(
                 destination=destination,
                 epoch=claim.epoch,
-                breaker=Breaker(self._breaker_policy, claim.breaker),
+                breaker=Breaker(self._breaker_policy, None if calmed else claim.breaker),
                 bucket=self._bucket(destination),
-                hold_until=claim.hold_until,
+                hold_until=None if calmed else claim.hold_until,
             )
             self.drop([claim.subscription_id])
             self._lanes[claim.subscription_id] = lane
@@ -204,12 +206,12 @@ class Dispatcher:
         )
         for lane in lanes:
             destination = destinations.get(lane.subscription_id)
+            if lane.lost:
+                continue
             if destination is None:
                 self.drop([lane.subscription_id])
                 continue
             if destination.status is SubscriptionStatus.ACTIVE is not lane.destination.status:
-                lane.breaker = Breaker(self._breaker_policy)
-                lane.hold_until = None
                 lane.more = True
             if destination.rate_limit_per_s != lane.destination.rate_limit_per_s:
                 lane.bucket = self._bucket(destination)
@@ -225,6 +227,19 @@ class Dispatcher:
                 lane.stale.add(suspension)
         self._overtaken.update(self._adopting if subscription_ids is None else subscription_ids)
         return suspension
+
+    def calm(self, subscription_id: UUID) -> None:
+        """Forget the lane's hold and breaker: a person says that its destination works."""
+        self._calmed.add(subscription_id)
+        lane = self._lanes.get(subscription_id)
+        if lane is not None:
+            lane.breaker = Breaker(self._breaker_policy)
+            lane.hold_until = None
+            self._pump(lane)
+
+    def prepare_to_adopt(self) -> None:
+        """Lanes are about to be claimed: what is calmed from now on need not show in the claims."""
+        self._calmed.clear()
 
     def wake(self, subscription_ids: list[UUID] | None) -> None:
         """Something was committed elsewhere for these lanes (None: for any); read it."""

@@ -16,6 +16,7 @@ from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import CONNECTION_LOST
 from crossdock.features.deliveries.dispatch import Dispatcher
 from crossdock.features.deliveries.lane_repository import Claim, Fleet, LaneRepository
+from crossdock.features.deliveries.models import LANE_CALMED
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid
 
@@ -128,6 +129,7 @@ class LeaseLoop:
         await self._reconcile()
         lapsed = not self.leased()
         self._renewed_at = now
+        self._dispatcher.prepare_to_adopt()
         while orphaned := await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE):
             await self._adopt(orphaned)
         self._share_out(now)
@@ -161,6 +163,7 @@ class LeaseLoop:
         has_room = len(self._dispatcher.lanes) < self._fleet.owned_lanes // self._fleet.workers + 1
         courteous = asyncio.get_running_loop().time() < self._courteous_until
         at_once = self._fleet.workers == 1 or (has_room and not courteous)
+        self._dispatcher.prepare_to_adopt()
         claims = await self._repository.claim_woken(
             self.worker_id, most=_MOST_CLAIMED_AT_ONCE, woken_before_s=0 if at_once else _COURTESY_S
         )
@@ -180,6 +183,8 @@ class LeaseLoop:
             self._reload(None)
         elif change.kind == "subscription":
             self._reload([UUID(change.entity_id)])
+        elif change.kind == LANE_CALMED:
+            self._dispatcher.calm(UUID(change.entity_id))
 
     def _reload(self, subscription_ids: list[UUID] | None) -> None:
         suspended = self._dispatcher.suspend(subscription_ids)

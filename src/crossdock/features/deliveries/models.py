@@ -11,6 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from crossdock.db.base import Base, native_enum
 
+# The kind of notice that a lane's owner should forget its hold and its breaker.
+LANE_CALMED = "lane_calmed"
+
 
 class SubscriptionStatus(StrEnum):
     """Whether a subscription's deliveries are sent.

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal, select, text,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from crossdock.db.changes import LANES_CHANNEL
+from crossdock.db.changes import CHANGES_CHANNEL, LANES_CHANNEL, Change
 from crossdock.features.deliveries.models import (
     Attempt,
     Delivery,
@@ -73,11 +73,12 @@ class SubscriptionRepository:
             select(Lane.subscription_id).where(Lane.subscription_id == subscription_id).with_for_update(key_share=True)
         )
 
-    async def calm_lane(self, subscription_id: UUID) -> None:
-        """Forget what the lane has suffered: its hold and its breaker."""
+    async def calm_lane(self, calmed: Change) -> None:
+        """Forget what the lane has suffered, its hold and its breaker; its owner is told once this has committed."""
         await self._session.execute(
-            update(Lane).where(Lane.subscription_id == subscription_id).values(hold_until=None, breaker=None)
+            update(Lane).where(Lane.subscription_id == UUID(calmed.entity_id)).values(hold_until=None, breaker=None)
         )
+        await self._session.execute(select(func.pg_notify(CHANGES_CHANNEL, calmed.notice)))
 
     def add(self, row: Subscription | SubscriptionKey) -> None:
         """Add a subscription or a key."""

@@ -29,6 +29,7 @@ from crossdock.features.deliveries.errors import (
     TooManySubscriptionsError,
 )
 from crossdock.features.deliveries.models import (
+    LANE_CALMED,
     DeliveryKind,
     DeliveryStatus,
     KeyKind,
@@ -175,6 +176,7 @@ class SubscriptionService:
         self, tenant_id: UUID, actor: Actor, subscription_id: UUID, status: SubscriptionStatus, reason: str | None
     ) -> SubscriptionDetail:
         """Activate, pause or disable; when this returns, a disabled or paused one starts no more attempts here."""
+        calmed = Change(LANE_CALMED, str(tenant_id), str(subscription_id))
         async with self._database.tenant(tenant_id) as session:
             repository = SubscriptionRepository(session)
             await repository.lock_lane(subscription_id)
@@ -189,9 +191,10 @@ class SubscriptionService:
             shown = await _detail(repository, subscription)
             if status is _ACTIVE:
                 await session.flush()
-                if old.status is not _ACTIVE:
-                    await repository.calm_lane(subscription_id)
+                await repository.calm_lane(calmed)
                 await DeliveryRepository(session).wake_lane(tenant_id, subscription_id)
+        if status is _ACTIVE:
+            self._changes.announce(calmed)
         self._announce(subscription)
         return shown
 
