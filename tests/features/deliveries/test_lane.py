@@ -228,7 +228,7 @@ SELDOM = ["publish elsewhere", "read", "end", "fail", "tick"]
 STEPS = st.lists(st.sampled_from([*OFTEN, *OFTEN, *SELDOM]), min_size=40, max_size=120)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps=STEPS, concurrency=st.integers(1, 3), ordered=st.booleans())
 def test_whatever_happens_each_delivery_is_sent_alone_in_order_where_asked_and_none_is_forgotten(
     steps: list[str],

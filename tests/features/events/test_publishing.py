@@ -1,5 +1,6 @@
 """How requests are read; nothing here needs a database."""
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -22,12 +23,16 @@ JSON = {"content-type": "application/json"}
 CLOUD_EVENT = {"specversion": "1.0", "id": "A234-1234", "source": "/mycontext", "type": "com.example.someevent"}
 
 
-async def read(body: bytes, headers: dict[str, str] | None = None) -> Publication:
-    """The publication of a request of a tenant with an empty catalogue."""
+@cache
+def publishing() -> Publishing:
+    """Publishing with a catalogue that knows the tenant has no types."""
     catalogue = Catalogue(database=Database(NOWHERE), changes=ChangeFeed(dsn=NOWHERE), require_known=False)
     catalogue._tenants[TENANT] = {}
-    publishing = Publishing(catalogue=catalogue, clock=SystemClock(), max_payload_bytes=1_048_576)
-    return await publishing.read(PublishRequest(TENANT, JSON if headers is None else headers, body, "correlation"))
+    return Publishing(catalogue=catalogue, clock=SystemClock(), max_payload_bytes=1_048_576)
+
+
+async def read(body: bytes, headers: dict[str, str] | None = None) -> Publication:
+    return await publishing().read(PublishRequest(TENANT, JSON if headers is None else headers, body, "correlation"))
 
 
 async def refusal(body: bytes, headers: dict[str, str] | None = None) -> InvalidInputError:
