@@ -43,6 +43,7 @@ GRANTS = {
             "attempts audit_log events outbox "
             "pgqueuer.dedupe_key pgqueuer.entrypoint pgqueuer.id pgqueuer.priority pgqueuer.status"
         ),
+        "DELETE INSERT SELECT": "webhook_refusals",
         "INSERT SELECT UPDATE": "api_keys deliveries lanes",
         "SELECT UPDATE": "receipts tenant_routes tenants",
         "USAGE": "pgqueuer_id_seq schema public",
@@ -63,13 +64,14 @@ GRANTS = {
     },
     "crossdock_worker": {
         "DELETE INSERT SELECT": "outbox",
-        "DELETE INSERT SELECT UPDATE": "pgqueuer pgqueuer_log workers",
-        "DELETE SELECT": "api_key_usage idempotency_keys sessions webhook_endpoint_secrets webhook_seen_ids",
+        "DELETE INSERT SELECT UPDATE": "pgqueuer pgqueuer_log webhook_seen_ids workers",
+        "DELETE SELECT": "api_key_usage idempotency_keys sessions webhook_endpoint_secrets",
         "EXECUTE": "crossdock_drop_partitions() crossdock_make_partitions() crossdock_trim_audit_log()",
         "INSERT": "audit_log",
         "INSERT SELECT": "attempts",
         "SELECT": "events pgqueuer_statistics subscription_keys tenant_routes tenants webhook_endpoints",
-        "SELECT UPDATE": "api_keys deliveries lanes receipts subscriptions",
+        "INSERT SELECT UPDATE": "receipts",
+        "SELECT UPDATE": "api_keys deliveries lanes subscriptions",
         "USAGE": "pgqueuer_id_seq schema public",
     },
 }

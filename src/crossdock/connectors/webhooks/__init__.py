@@ -8,7 +8,7 @@ from crossdock.connectors.webhooks.address_lists import AddressList
 from crossdock.connectors.webhooks.bodies import BodyFormat, BodyLimits, ParsedBody, parse_body
 from crossdock.connectors.webhooks.extract import identify, read_document
 from crossdock.connectors.webhooks.identity import EventIdentity
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Answer, Preset, SecretOrigin
 from crossdock.connectors.webhooks.presets.catalogue import preset_for, presets
 from crossdock.connectors.webhooks.request import Headers, InboundRequest
 from crossdock.connectors.webhooks.scheme import HmacScheme, read_scheme
@@ -18,6 +18,7 @@ from crossdock.connectors.webhooks.verify import verify
 
 __all__ = [
     "AddressList",
+    "Answer",
     "BodyFormat",
     "BodyLimits",
     "EventIdentity",
@@ -26,6 +27,7 @@ __all__ = [
     "InboundRequest",
     "ParsedBody",
     "Preset",
+    "SecretOrigin",
     "Verified",
     "identify",
     "parse_body",

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
@@ -22,10 +23,14 @@ _OUTSIDE_SEGMENT = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class EventIdentity:
-    """The sender's id for the event and its type as dotted segments; None where the webhook has none."""
+    """The sender's id for the event, its type as dotted segments, and when it happened (aware).
+
+    Each is None where the webhook does not say.
+    """
 
     id: str | None = None
     type: str | None = None
+    time: datetime | None = None
 
 
 Identify: TypeAlias = Callable[[InboundRequest, JsonValue], EventIdentity]
@@ -110,6 +115,7 @@ def storable(identity: EventIdentity) -> EventIdentity:
     return EventIdentity(
         id=None if identity.id is None else _storable_id(identity.id),
         type=None if identity.type is None else _storable_type(identity.type),
+        time=identity.time,
     )
 
 

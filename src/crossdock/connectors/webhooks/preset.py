@@ -1,19 +1,47 @@
 """A preset: everything that one kind of sender does its own way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeAlias
 
 from crossdock.connectors.webhooks import content_types
 from crossdock.connectors.webhooks.bodies import ParsedBody
 from crossdock.connectors.webhooks.identity import Identify, LocatedIdentity
+from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.signature import SignatureMethod
+from crossdock.mapping.json_values import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to answer a sender; `content_type` is None for an empty body."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str | None = None
+
+
+class SecretOrigin(StrEnum):
+    """Who makes the secret that a sender signs with: the hub, to be entered there, or the sender."""
+
+    HUB = "hub"
+    SENDER = "sender"
+
 
 Arrange: TypeAlias = Callable[[ParsedBody], ParsedBody]
 # From event type and event id to the headers that the sender adds beside the signature.
 Companions: TypeAlias = Callable[[str | None, str | None], Mapping[str, str]]
 # From plain JSON settings, and the pointer where they stand, to the preset they describe.
 Configure: TypeAlias = Callable[[object, str], "Preset"]
+# From a document to the single events in it; None for a document that is one event itself.
+Split: TypeAlias = Callable[[JsonValue], Sequence[JsonValue] | None]
+# The answer to a request that only tries whether an endpoint is there, before anything is verified.
+Handshake: TypeAlias = Callable[[InboundRequest], Answer | None]
+# The answer to a verified request that is no event, and is not stored.
+Reply: TypeAlias = Callable[[InboundRequest, JsonValue], Answer | None]
+# From a document to the URL that has to be called, once, before the sender sends anything else.
+Confirm: TypeAlias = Callable[[JsonValue], str | None]
 
 
 def _as_read(body: ParsedBody) -> ParsedBody:
@@ -24,16 +52,35 @@ def _none(_event_type: str | None, _event_id: str | None) -> Mapping[str, str]:
     return {}
 
 
+def _one(_document: JsonValue) -> None:
+    return None
+
+
+def _nothing(_request: InboundRequest, _document: JsonValue = None) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One kind of sender. `how_to` says in one line what to enter on the sender's side."""
+    """One kind of sender. `how_to` says in one line what to enter on the sender's side.
+
+    `accepted` and `refused` are answered where the sender wants to hear something of its own.
+    `identify` is asked about each event that `split` finds.
+    """
 
     name: str
     title: str
     how_to: str
     signature: SignatureMethod
+    secret_from: SecretOrigin = SecretOrigin.HUB
     identify: Identify = field(default_factory=LocatedIdentity)
     arrange: Arrange = _as_read
+    split: Split = _one
+    handshake: Handshake = _nothing
+    reply: Reply = _nothing
+    confirm: Confirm = _one
+    accepted: Answer | None = None
+    refused: Answer | None = None
     xml_lists: frozenset[str] = frozenset()
     content_type: str = content_types.JSON
     companions: Companions = _none

@@ -1,13 +1,22 @@
-"""What each sender wants to hear when its webhook was taken in."""
+"""What each sender wants to hear when its webhook was taken in, or was not."""
 
 from starlette.responses import Response
 
-# Twilio acts on what it is answered, and takes anything but TwiML for a failure.
-_TWIML = b"<Response/>"
+from crossdock.connectors.webhooks import Answer, Preset
 
 
-def accepted(preset: str, status: str) -> Response:
-    """The answer to a webhook that is stored, or was before; `status` is `received`, `held` or `duplicate`."""
-    if preset == "twilio":
-        return Response(_TWIML, media_type="text/xml")
-    return Response(b'{"status":"%b"}' % status.encode(), media_type="application/json")
+def accepted(preset: Preset, outcome: str) -> Response:
+    """The answer to a webhook that is stored, or was before; `outcome` is `received`, `held` or `duplicate`."""
+    if preset.accepted is not None:
+        return response_of(preset.accepted)
+    return Response(b'{"status":"%b"}' % outcome.encode(), media_type="application/json")
+
+
+def response_of(answer: Answer) -> Response:
+    """An answer as the sender gets it; no browser shall take an echo of what came for a page."""
+    return Response(
+        answer.body,
+        status_code=answer.status,
+        media_type=answer.content_type,
+        headers={"X-Content-Type-Options": "nosniff"},
+    )

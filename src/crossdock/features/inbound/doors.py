@@ -17,7 +17,7 @@ from crossdock.db.changes import Change
 from crossdock.db.engine import Database
 from crossdock.features.identity.cache import Turns
 from crossdock.features.identity.models import TenantStatus
-from crossdock.features.inbound.models import Endpoint, EndpointSecret, EndpointStatus
+from crossdock.features.inbound.models import Endpoint, EndpointSecret, EndpointStatus, WhilePaused
 from crossdock.features.inbound.repository import EndpointRepository
 from crossdock.features.inbound.secret_box import SecretBox
 from crossdock.kit.clock import Clock
@@ -45,11 +45,18 @@ class Door:
     endpoint_id: UUID
     status: EndpointStatus
     preset: Preset | None
+    ordered: bool = False
+    while_paused: WhilePaused = WhilePaused.HOLD
     tolerance_s: int | None = None
     addresses: AddressList = field(default_factory=AddressList)
     public_url: str | None = None
     event_id: Expression | None = None
     secrets: tuple[tuple[str, datetime | None], ...] = field(default=(), repr=False)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it takes nothing now, though it is there."""
+        return self.status is EndpointStatus.PAUSED and self.while_paused is WhilePaused.REFUSE
 
     def secrets_at(self, now: datetime) -> list[str]:
         """The secrets that count at this time, the newest first."""
@@ -159,6 +166,8 @@ class DoorTable:
                 endpoint_id=endpoint.id,
                 status=endpoint.status,
                 preset=preset_for(endpoint.preset, endpoint.scheme),
+                ordered=endpoint.ordered,
+                while_paused=endpoint.while_paused,
                 tolerance_s=endpoint.tolerance_s,
                 addresses=AddressList.parse(endpoint.allowed_sources),
                 public_url=endpoint.public_url,

@@ -11,7 +11,8 @@ CrossdockError
 │   ├── PathTakenError            409
 │   └── ReceiptNotDeadError       409
 └── UnavailableError
-    └── BrokenEndpointError       503  its stored settings cannot be used by this version
+    ├── BrokenEndpointError       503  its stored settings cannot be used by this version
+    └── EndpointPausedError       503  it is paused, and refuses meanwhile
 """
 
 from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
@@ -57,3 +58,9 @@ class BrokenEndpointError(UnavailableError):
     """The endpoint cannot be used right now; whoever runs this hub finds the reason in its log."""
 
     code = "endpoint_broken"
+
+
+class EndpointPausedError(UnavailableError):
+    """The endpoint is paused, and takes nothing until it is enabled again; send it again later."""
+
+    code = "endpoint_paused"

@@ -34,15 +34,24 @@ class EndpointTarget(StrEnum):
 
     EVENT = "event"
     STORE = "store"
+    HANDLER = "handler"
+
+
+class WhilePaused(StrEnum):
+    """What a paused endpoint does with what comes: accept and keep it for later, or send the caller away."""
+
+    HOLD = "hold"
+    REFUSE = "refuse"
 
 
 class ReceiptStatus(StrEnum):
-    """Where a receipt stands: DEAD used up its tries and waits for a person."""
+    """Where a receipt stands: DEAD used up its tries and waits for a person; SPLIT became one receipt per event."""
 
     RECEIVED = "received"
     HELD = "held"
     PROCESSED = "processed"
     STORED = "stored"
+    SPLIT = "split"
     DEAD = "dead"
 
 
@@ -54,6 +63,7 @@ class Endpoint(Base):
         ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
         UniqueConstraint("tenant_id", "path", name="webhook_endpoints_tenant_id_path_key"),
         CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
+        CheckConstraint("(target::text = 'handler') = (handler IS NOT NULL)", name="handler"),
         CheckConstraint("path ~ '^[A-Za-z0-9][A-Za-z0-9._~/-]{0,199}$'", name="path"),
     )
 
@@ -71,6 +81,11 @@ class Endpoint(Base):
     transformation: Mapped[str | None]
     target: Mapped[EndpointTarget] = mapped_column(
         native_enum(EndpointTarget, "endpoint_target"), server_default=text("'event'")
+    )
+    handler: Mapped[str | None]
+    ordered: Mapped[bool] = mapped_column(server_default=text("false"))
+    while_paused: Mapped[WhilePaused] = mapped_column(
+        native_enum(WhilePaused, "while_paused"), server_default=text("'hold'")
     )
     status: Mapped[EndpointStatus] = mapped_column(
         native_enum(EndpointStatus, "endpoint_status"), server_default=text("'active'")
@@ -101,7 +116,11 @@ class EndpointSecret(Base):
 
 
 class Receipt(Base):
-    """One verified webhook, byte for byte as it came. Partitioned by day of `id`."""
+    """One verified webhook, byte for byte as it came; or one event of a webhook that brought several.
+
+    The events' receipts have the ids that follow their `parent_id`'s. A large body is not in `body` but in
+    the file store, under `body_file`. Partitioned by day of `id`.
+    """
 
     __tablename__ = "receipts"
     __table_args__ = (
@@ -121,6 +140,7 @@ class Receipt(Base):
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    parent_id: Mapped[UUID | None]
     endpoint_id: Mapped[UUID]
     external_id: Mapped[str | None]
     event_type: Mapped[str | None]
@@ -129,6 +149,7 @@ class Receipt(Base):
     headers: Mapped[Any] = mapped_column(JSONB)
     content_type: Mapped[str | None]
     body: Mapped[bytes] = mapped_column(LargeBinary)
+    body_file: Mapped[str | None]
     source_address: Mapped[str | None]
     correlation_id: Mapped[str]
     status: Mapped[ReceiptStatus] = mapped_column(native_enum(ReceiptStatus, "receipt_status"))
@@ -150,3 +171,32 @@ class SeenExternalId(Base):
     external_id: Mapped[str] = mapped_column(primary_key=True)
     receipt_id: Mapped[UUID]
     expires_at: Mapped[datetime]
+
+
+class RefusedWebhook(Base):
+    """A webhook that was refused, and what may be the matter with it; the newest few of each endpoint."""
+
+    __tablename__ = "webhook_refusals"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "endpoint_id"],
+            ["webhook_endpoints.tenant_id", "webhook_endpoints.id"],
+            ondelete="CASCADE",
+        ),
+        Index("webhook_refusals_endpoint_idx", "tenant_id", "endpoint_id", "id"),
+    )
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[UUID]
+    reason: Mapped[str]
+    message: Mapped[str]
+    hints: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    method: Mapped[str]
+    url: Mapped[str]
+    headers: Mapped[Any] = mapped_column(JSONB)
+    body_start: Mapped[str]
+    body_bytes: Mapped[int]
+    source_address: Mapped[str | None]
+    correlation_id: Mapped[str]
+    refused_at: Mapped[datetime] = mapped_column(server_default=func.now())

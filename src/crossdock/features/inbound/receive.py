@@ -16,7 +16,6 @@ from crossdock.connectors.webhooks import (
     Headers,
     InboundRequest,
     Preset,
-    identify,
     read_document,
     verify,
 )
@@ -26,11 +25,10 @@ from crossdock.connectors.webhooks.errors import (
     UnsupportedBodyError,
     WebhookRefusedError,
 )
-from crossdock.connectors.webhooks.identity import storable, text_of
-from crossdock.features.inbound.answers import accepted
-from crossdock.features.inbound.document import receipt_document
+from crossdock.features.inbound.answers import accepted, response_of
 from crossdock.features.inbound.doors import Door, DoorTable
-from crossdock.features.inbound.errors import BrokenEndpointError, NoDoorError
+from crossdock.features.inbound.errors import BrokenEndpointError, EndpointPausedError, NoDoorError
+from crossdock.features.inbound.event_identity import identity_of
 from crossdock.features.inbound.intake import Intake, NewReceipt
 from crossdock.features.inbound.models import EndpointStatus
 from crossdock.features.inbound.public_url import public_url_of
@@ -48,6 +46,7 @@ from crossdock.observability.redaction import redact
 # How much of a path that nobody knows is worth keeping.
 _PATH_SHOWN = 200
 _NO_PRESET = "unknown"
+_PAUSED_RETRY_S = 60
 
 
 class Receiver:
@@ -69,8 +68,8 @@ class Receiver:
     async def receive(self, request: Request) -> Response:
         """Take one webhook in; answers once it is durable.
 
-        Raises NoDoorError, WebhookRefusedError, AddressRefusedError, BrokenEndpointError or
-        UnavailableError.
+        Raises NoDoorError, WebhookRefusedError, AddressRefusedError, BrokenEndpointError,
+        EndpointPausedError or UnavailableError.
         """
         door = await self._door(request)
         preset = door.preset
@@ -78,7 +77,12 @@ class Receiver:
             raise BrokenEndpointError
         try:
             door.addresses.check(source_address_of(request.scope) or "")
+            if door.refuses:
+                raise EndpointPausedError(retry_after_s=_PAUSED_RETRY_S)
             inbound = await self._read(request, door)
+            greeting = preset.handshake(inbound)
+            if greeting is not None:
+                return response_of(greeting)
             verify(
                 preset,
                 request=inbound,
@@ -93,9 +97,12 @@ class Receiver:
             raise
         except WebhookRefusedError as error:
             self._note(request, door, error)
+            if preset.refused is not None:
+                return response_of(preset.refused)
             # Which of the checks failed would help whoever is guessing.
             raise WebhookRefusedError from None
-        return await self._store(request, door, preset, inbound)
+        document = _document(preset, inbound)
+        return self._reply(preset, inbound, document) or await self._store(request, door, preset, inbound, document)
 
     async def _door(self, request: Request) -> Door:
         slug, path = request.path_params["tenant"], request.path_params["path"]
@@ -124,8 +131,14 @@ class Receiver:
             body=await request.body(),
         )
 
-    async def _store(self, request: Request, door: Door, preset: Preset, inbound: InboundRequest) -> Response:
-        identity = _identity(door, preset, inbound)
+    def _reply(self, preset: Preset, inbound: InboundRequest, document: JsonValue) -> Response | None:
+        answer = preset.reply(inbound, document)
+        return None if answer is None else response_of(answer)
+
+    async def _store(
+        self, request: Request, door: Door, preset: Preset, inbound: InboundRequest, document: JsonValue
+    ) -> Response:
+        identity = _identity(door, preset, inbound, document)
         held = door.status is EndpointStatus.PAUSED
         receipt = NewReceipt(
             tenant_id=door.tenant_id,
@@ -145,7 +158,7 @@ class Receiver:
         is_new = await self._intake.take_in(receipt)
         outcome = ("held" if held else "received") if is_new else "duplicate"
         metrics.WEBHOOKS_RECEIVED.labels(preset.name, outcome).inc()
-        return accepted(preset.name, outcome)
+        return accepted(preset, outcome)
 
     def _note(self, request: Request, door: Door, error: CrossdockError) -> None:
         metrics.WEBHOOKS_RECEIVED.labels(door.preset.name if door.preset else _NO_PRESET, error.code).inc()
@@ -160,23 +173,25 @@ class Receiver:
         self._refusals.note(refusal, known_endpoint=True)
 
 
-def _identity(door: Door, preset: Preset, inbound: InboundRequest) -> EventIdentity:
-    """The event's id and type, as far as they can be told.
+def _document(preset: Preset, inbound: InboundRequest) -> JsonValue:
+    """The body's document; null for one that cannot be read.
 
-    A body that cannot be read is accepted all the same, since its sender proved itself and sending it
-    again would change nothing; processing it will say what is wrong with it.
+    That is accepted all the same, since its sender proved itself and sending it again would change
+    nothing; processing it will say what is wrong with it.
     """
-    document: JsonValue = None
     with suppress(InvalidBodyError, UnsupportedBodyError):
-        document = read_document(preset, inbound).document
+        return read_document(preset, inbound).document
+    return None
+
+
+def _identity(door: Door, preset: Preset, inbound: InboundRequest, document: JsonValue) -> EventIdentity:
+    """The event's id and type, as far as they can be told; none for several events, which have their own each."""
     try:
-        identity = identify(preset, inbound, document)
-        if door.event_id is not None:
-            found = door.event_id.search(receipt_document(document, inbound.headers.items()))
-            identity = storable(EventIdentity(text_of(found), identity.type))
+        if preset.split(document) is not None:
+            return EventIdentity()
+        return identity_of(preset, inbound, document, event_id=door.event_id)
     except EvaluationError:
         return EventIdentity()
-    return identity
 
 
 def _storable_headers(headers: Headers) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from crossdock.features.inbound.models import (
     EndpointTarget,
     Receipt,
     ReceiptStatus,
+    WhilePaused,
 )
 from crossdock.features.inbound.public_url import is_public_url
 from crossdock.http.schemas import Input, Name, View
@@ -90,7 +91,18 @@ class EndpointSettings(Input):
         description="JMESPath over {body, headers, event_type, external_id, received_at, receipt_id, endpoint}; "
         "its result is the event's data. Without it, the body is, byte for byte if it is JSON.",
     )
-    target: EndpointTarget = Field(default=EndpointTarget.EVENT, description="Publish an event, or only store.")
+    target: EndpointTarget = Field(
+        default=EndpointTarget.EVENT, description="Publish an event, call a handler, or only store."
+    )
+    handler: str | None = Field(
+        default=None, max_length=100, description="The name of the handler to call, for that target alone."
+    )
+    ordered: bool = Field(
+        default=False, description="Process one after the other, in the order received, instead of side by side."
+    )
+    while_paused: WhilePaused = Field(
+        default=WhilePaused.HOLD, description="Paused, accept and hold what comes, or refuse it with 503."
+    )
 
 
 class EndpointIn(EndpointSettings):
@@ -132,7 +144,10 @@ class EndpointOut(View):
     event_type: str | None
     transformation: str | None
     target: EndpointTarget
-    status: EndpointStatus = Field(description="paused accepts and holds what comes; disabled answers 404.")
+    handler: str | None
+    ordered: bool
+    while_paused: WhilePaused
+    status: EndpointStatus = Field(description="paused holds or refuses what comes; disabled answers 404.")
     secrets: list[SecretOut]
     created_at: datetime
     updated_at: datetime

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from crossdock.connectors.webhooks.bodies import BodyFormat, ParsedBody
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
 from crossdock.connectors.webhooks.identity import EventIdentity, joined, member, text_of
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import NUMBER, HmacScheme
 from crossdock.mapping.json_values import JsonValue
@@ -104,6 +104,7 @@ DOCUSIGN = Preset(
     name="docusign",
     title="DocuSign Connect",
     how_to="Settings, Connect: add the URL, include HMAC signature, then enter the Connect key here as shown.",
+    secret_from=SecretOrigin.SENDER,
     signature=HmacSignature(HmacScheme(header=f"X-DocuSign-Signature-{NUMBER}", encoding="base64")),
     identify=_identify,
     arrange=_arrange,

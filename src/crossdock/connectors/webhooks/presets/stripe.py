@@ -6,13 +6,14 @@ clock is accepted.
 
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
 from crossdock.connectors.webhooks.identity import LocatedIdentity, Locator
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.scheme import HmacScheme, TimestampRule
 
 STRIPE = Preset(
     name="stripe",
     title="Stripe",
     how_to="Dashboard, Developers, Webhooks: add the URL, then enter its signing secret (whsec_…) here.",
+    secret_from=SecretOrigin.SENDER,
     signature=HmacSignature(
         HmacScheme(
             header="Stripe-Signature",

@@ -24,7 +24,7 @@ from crossdock.connectors.webhooks.errors import (
     WrongSignatureError,
 )
 from crossdock.connectors.webhooks.identity import EventIdentity, joined, member, text_of
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Answer, Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import HmacScheme, invalid_secret
 from crossdock.connectors.webhooks.signature import Verified, first_match, require_secrets
@@ -183,7 +183,10 @@ TWILIO = Preset(
     title="Twilio",
     how_to="Phone number or Messaging Service: enter the URL exactly as public; the secret here is the Auth Token.",
     signature=TwilioSignature(),
+    secret_from=SecretOrigin.SENDER,
     identify=_identify,
+    # Twilio acts on what it is answered, and takes anything but TwiML for a failure.
+    accepted=Answer(body=b"<Response/>", content_type=content_types.XML),
     content_type=content_types.FORM,
     companions=_companions,
 )
