@@ -1,5 +1,6 @@
 """Fixtures that every part of the suite shares."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,14 @@ from tests.accounts import Account, make_account
 from tests.network_guard import guarded_network
 from tests.postgres import create_database, drop_database, make_template, one_at_a_time, test_server
 from tests.serving import ApiClient, client_of
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches the programs under test also where a script started the tests in the background.
+
+    A shell without job control lets such a command, and all it starts, ignore it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
