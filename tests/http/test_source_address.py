@@ -1,11 +1,22 @@
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from crossdock.http.source_address import SourceAddressMiddleware, source_address_of
+from crossdock.http.source_address import (
+    SourceAddressMiddleware,
+    came_via_trusted_proxy,
+    host_of,
+    source_address_of,
+)
 
 
 async def seen(trusted: list[str], peer: str | None, *headers: tuple[str, str]) -> tuple[str | None, str]:
     """The address and scheme that an application behind the middleware sees."""
+    scope = await scope_behind(trusted, peer, *headers)
+    return source_address_of(scope), scope["scheme"]
+
+
+async def scope_behind(trusted: list[str], peer: str | None, *headers: tuple[str, str]) -> Scope:
+    """The scope that an application behind the middleware is called with."""
     found: list[Scope] = []
 
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -18,7 +29,7 @@ async def seen(trusted: list[str], peer: str | None, *headers: tuple[str, str]) 
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
     }
     await SourceAddressMiddleware(app, trusted_proxies=trusted)(scope, None, None)  # type: ignore[arg-type]  # unused
-    return source_address_of(found[0]), found[0]["scheme"]
+    return found[0]
 
 
 PROXY = "10.0.0.1"
@@ -74,3 +85,50 @@ async def test_a_local_socket_has_no_address() -> None:
 @pytest.mark.parametrize("scheme", ["javascript", "", "HTTPS "])
 async def test_only_http_and_https_are_schemes(scheme: str) -> None:
     assert (await seen([PROXY], PROXY, FORWARDED, ("x-forwarded-proto", scheme)))[1] == "http"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "via"),
+    [
+        ([PROXY], PROXY, True),
+        (["10.0.0.0/8"], f"::ffff:{PROXY}", True),
+        ([PROXY], "198.51.100.1", False),
+        ([], PROXY, False),
+        ([PROXY], None, False),
+    ],
+)
+async def test_only_what_a_trusted_proxy_hands_over_came_through_one(
+    trusted: list[str], peer: str | None, *, via: bool
+) -> None:
+    # A caller can write that the proxy was on the way, but cannot be the proxy.
+    assert came_via_trusted_proxy(await scope_behind(trusted, peer, ("x-forwarded-for", PROXY))) is via
+
+
+HOST = ("host", "inner:8400")
+
+
+async def test_a_trusted_proxy_says_which_host_was_asked_for() -> None:
+    forwarded = ("x-forwarded-host", "hub.example.com")
+    assert host_of(await scope_behind([PROXY], PROXY, HOST, forwarded)) == "hub.example.com"
+
+
+@pytest.mark.parametrize(("trusted", "peer"), [([PROXY], "198.51.100.1"), ([], PROXY), ([PROXY], None)])
+async def test_nobody_else_says_which_host_was_asked_for(trusted: list[str], peer: str | None) -> None:
+    forwarded = ("x-forwarded-host", "evil.example.com")
+    assert host_of(await scope_behind(trusted, peer, HOST, forwarded)) == "inner:8400"
+
+
+async def test_of_several_forwarded_hosts_the_nearest_proxys_counts() -> None:
+    lines = (("x-forwarded-host", "evil.example.com"), ("x-forwarded-host", "hub.example.com:8443"))
+    assert host_of(await scope_behind([PROXY], PROXY, HOST, *lines)) == "hub.example.com:8443"
+    line = ("x-forwarded-host", "evil.example.com, hub.example.com")
+    assert host_of(await scope_behind([PROXY], PROXY, HOST, line)) == "hub.example.com"
+
+
+@pytest.mark.parametrize("written", ["", "a/b", "user@host", "a b", "host:port", "[::1", "x" * 300])
+async def test_a_forwarded_host_that_is_none_is_passed_over(written: str) -> None:
+    assert host_of(await scope_behind([PROXY], PROXY, HOST, ("x-forwarded-host", written))) == "inner:8400"
+
+
+async def test_without_any_host_there_is_none() -> None:
+    assert host_of(await scope_behind([], PROXY)) == ""

@@ -1,9 +1,13 @@
 """Whom a request comes from, seen through the proxies we trust and no others."""
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+_VIA_KEY = "crossdock.via_trusted_proxy"
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
@@ -13,6 +17,22 @@ def source_address_of(scope: Scope) -> str | None:
     """The caller's address; None when it came over a local socket."""
     client = scope.get("client")
     return client[0] if client else None
+
+
+def came_via_trusted_proxy(scope: Scope) -> bool:
+    """Whether the request was handed to us by one of the trusted proxies."""
+    found: bool = scope.get(_VIA_KEY, False)
+    return found
+
+
+def host_of(scope: Scope) -> str:
+    """The host, and port if any, that the caller asked for; a trusted proxy's `X-Forwarded-Host` wins."""
+    if came_via_trusted_proxy(scope):
+        # The nearest proxy writes last.
+        forwarded = _values(scope, b"x-forwarded-host")[-1:]
+        if forwarded and _HOST.fullmatch(forwarded[0]):
+            return forwarded[0]
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
 
 
 class SourceAddressMiddleware:
@@ -36,6 +56,7 @@ class SourceAddressMiddleware:
         peer = _parsed(source_address_of(scope) or "")
         if peer is None or not self._is_trusted(peer):
             return
+        scope[_VIA_KEY] = True
         source = peer
         for hop in reversed(_values(scope, b"x-forwarded-for")):
             address = _parsed(hop)

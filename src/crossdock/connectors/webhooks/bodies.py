@@ -43,10 +43,11 @@ class BodyLimits:
 
 @dataclass(frozen=True, slots=True)
 class ParsedBody:
-    """A body as a JSON document; null when it is empty."""
+    """A body as a JSON document, null when it is empty; `as_sent` unless its preset made another of it."""
 
     format: BodyFormat
     document: JsonValue
+    as_sent: bool = True
 
 
 DEFAULT_LIMITS = BodyLimits()

@@ -8,7 +8,8 @@ WebhookRefusedError             401  not proven to come from the sender
 ├── MalformedTimestampError
 ├── StaleTimestampError
 ├── FutureTimestampError
-└── MissingSecretError               the endpoint has no secret to check with
+├── MissingSecretError               the endpoint has no secret to check with
+└── UntrustedProxyError              what only a proxy can know came from no proxy of ours
 AddressRefusedError             403  the source address is not on the list
 InvalidBodyError                422  not the JSON, XML or form that it says it is
 UnsupportedBodyError            415  a content type that is not read
@@ -23,6 +24,10 @@ class WebhookRefusedError(CrossdockError):
 
     code = "webhook_refused"
     status = 401
+
+    def __init__(self, message: str | None = None, *, challenge: str | None = None) -> None:
+        super().__init__(message)
+        self.headers = {"WWW-Authenticate": challenge} if challenge else {}
 
 
 class MissingSignatureError(WebhookRefusedError):
@@ -78,6 +83,12 @@ class MissingSecretError(WebhookRefusedError):
     """The endpoint has no secret to check the signature with."""
 
     code = "secret_missing"
+
+
+class UntrustedProxyError(WebhookRefusedError):
+    """The webhook came through no trusted proxy; set CROSSDOCK_TRUSTED_PROXIES to the address of yours."""
+
+    code = "proxy_untrusted"
 
 
 class AddressRefusedError(ForbiddenError):

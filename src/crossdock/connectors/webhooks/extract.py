@@ -1,5 +1,7 @@
 """What a webhook says, by its preset: the document for mapping, and the event's id and type."""
 
+from dataclasses import replace
+
 from crossdock.connectors.webhooks.bodies import DEFAULT_LIMITS, BodyLimits, ParsedBody, parse_body
 from crossdock.connectors.webhooks.identity import EventIdentity, storable
 from crossdock.connectors.webhooks.preset import Preset
@@ -14,7 +16,8 @@ def read_document(preset: Preset, request: InboundRequest, *, limits: BodyLimits
     """
     content_type = request.headers.get("content-type")
     body = parse_body(request.body, content_type, limits=limits, xml_lists=preset.xml_lists)
-    return preset.arrange(body)
+    arranged = preset.arrange(request, body)
+    return arranged if arranged is body else replace(arranged, as_sent=False)
 
 
 def identify(preset: Preset, request: InboundRequest, document: JsonValue) -> EventIdentity:

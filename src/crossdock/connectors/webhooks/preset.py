@@ -29,7 +29,8 @@ class SecretOrigin(StrEnum):
     SENDER = "sender"
 
 
-Arrange: TypeAlias = Callable[[ParsedBody], ParsedBody]
+# From a request and its body as read to the body as a document to work with.
+Arrange: TypeAlias = Callable[[InboundRequest, ParsedBody], ParsedBody]
 # From event type and event id to the headers that the sender adds beside the signature.
 Companions: TypeAlias = Callable[[str | None, str | None], Mapping[str, str]]
 # From plain JSON settings, and the pointer where they stand, to the preset they describe.
@@ -44,7 +45,7 @@ Reply: TypeAlias = Callable[[InboundRequest, JsonValue], Answer | None]
 Confirm: TypeAlias = Callable[[JsonValue], str | None]
 
 
-def _as_read(body: ParsedBody) -> ParsedBody:
+def _as_read(_request: InboundRequest, body: ParsedBody) -> ParsedBody:
     return body
 
 
@@ -65,7 +66,9 @@ class Preset:
     """One kind of sender. `how_to` says in one line what to enter on the sender's side.
 
     `accepted` and `refused` are answered where the sender wants to hear something of its own.
-    `identify` is asked about each event that `split` finds.
+    `identify` is asked about each event that `split` finds. `challenge` is the WWW-Authenticate of a
+    refusal. The values of `secret_headers` (lower case) are never stored. With `needs_settings`, the
+    preset proves nothing until it has settings of the endpoint's own.
     """
 
     name: str
@@ -81,7 +84,10 @@ class Preset:
     confirm: Confirm = _one
     accepted: Answer | None = None
     refused: Answer | None = None
+    challenge: str | None = None
+    secret_headers: frozenset[str] = frozenset()
     xml_lists: frozenset[str] = frozenset()
     content_type: str = content_types.JSON
     companions: Companions = _none
     configure: Configure | None = None
+    needs_settings: bool = False

@@ -46,9 +46,14 @@ class Headers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundRequest:
-    """One request. `url` is the public one, as the sender called it, with its query; some sign it."""
+    """One request. `url` is the public one, as the sender called it, with its query; some sign it.
+
+    `via_trusted_proxy` says that a proxy of ours passed it on, so that what only a proxy can know
+    (the sender's TLS certificate) may be believed.
+    """
 
     method: str = "POST"
     url: str
     headers: Headers = field(default_factory=Headers)
     body: bytes = field(repr=False)
+    via_trusted_proxy: bool = False

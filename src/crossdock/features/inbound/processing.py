@@ -60,7 +60,7 @@ def event_type_of(receipt: DueReceipt, endpoint: DueEndpoint) -> str:
 def _payload(receipt: DueReceipt, endpoint: DueEndpoint, parsed: ParsedBody) -> bytes:
     if endpoint.transformation is not None:
         return msgspec.json.encode(_transformed(receipt, endpoint, parsed))
-    if parsed.format is BodyFormat.JSON and _is_plain_utf_8(receipt):
+    if parsed.format is BodyFormat.JSON and parsed.as_sent and _is_plain_utf_8(receipt):
         return receipt.body
     return msgspec.json.encode(parsed.document)
 

@@ -4,6 +4,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
+from crossdock.http.source_address import host_of
+
 
 def public_url_of(scope: Scope, *, endpoint_url: str | None, base_url: str | None) -> str:
     """The called URL with its query: at the endpoint's own address, else under the hub's, else as it came.
@@ -35,5 +37,4 @@ def is_public_url(text: str) -> bool:
 
 
 def _origin(scope: Scope) -> str:
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    return f"{scope.get('scheme', 'http')}://{host}"
+    return f"{scope.get('scheme', 'http')}://{host_of(scope)}"

@@ -34,14 +34,14 @@ from crossdock.features.inbound.models import EndpointStatus
 from crossdock.features.inbound.public_url import public_url_of
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
 from crossdock.http.correlation import correlation_id_of
-from crossdock.http.source_address import source_address_of
+from crossdock.http.source_address import came_via_trusted_proxy, source_address_of
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import IdKind, format_id, new_uuid
 from crossdock.mapping.expressions import EvaluationError
 from crossdock.mapping.json_values import JsonValue
 from crossdock.observability import metrics
-from crossdock.observability.redaction import redact
+from crossdock.observability.redaction import MASK, redact
 
 # How much of a path that nobody knows is worth keeping.
 _PATH_SHOWN = 200
@@ -100,7 +100,7 @@ class Receiver:
             if preset.refused is not None:
                 return response_of(preset.refused)
             # Which of the checks failed would help whoever is guessing.
-            raise WebhookRefusedError from None
+            raise WebhookRefusedError(challenge=preset.challenge) from None
         document = _document(preset, inbound)
         return self._reply(preset, inbound, document) or await self._store(request, door, preset, inbound, document)
 
@@ -129,6 +129,7 @@ class Receiver:
             url=public_url_of(request.scope, endpoint_url=door.public_url, base_url=self._base_url),
             headers=Headers.from_asgi(request.scope["headers"]),
             body=await request.body(),
+            via_trusted_proxy=came_via_trusted_proxy(request.scope),
         )
 
     def _reply(self, preset: Preset, inbound: InboundRequest, document: JsonValue) -> Response | None:
@@ -148,7 +149,7 @@ class Receiver:
             event_type=identity.type,
             method=inbound.method,
             url=inbound.url,
-            headers=_storable_headers(inbound.headers),
+            headers=_storable_headers(inbound.headers, preset.secret_headers),
             content_type=inbound.headers.get("content-type"),
             body=inbound.body,
             source_address=source_address_of(request.scope),
@@ -194,9 +195,15 @@ def _identity(door: Door, preset: Preset, inbound: InboundRequest, document: Jso
         return EventIdentity()
 
 
-def _storable_headers(headers: Headers) -> list[tuple[str, str]]:
+def _storable_headers(headers: Headers, secret_headers: frozenset[str]) -> list[tuple[str, str]]:
     """The headers, in which shared secrets are masked and signatures are not."""
-    return [(name, value if "signature" in name else redact(name, value)) for name, value in headers.items()]
+    return [
+        (name, MASK if name in secret_headers else _storable_header(name, value)) for name, value in headers.items()
+    ]
+
+
+def _storable_header(name: str, value: str) -> str:
+    return value if "signature" in name else str(redact(name, value))
 
 
 def _storable_text(text: str) -> str:

@@ -37,9 +37,9 @@ def preset_for(
     if preset is None:
         what = f"There is no preset {name[:40]!r}; there are {', '.join(_PRESETS)}."
         raise InvalidSettingsError(what, (Fault(name_pointer, what),))
-    if settings is None or settings == {}:
+    if not preset.needs_settings and (settings is None or settings == {}):
         return preset
     if preset.configure is None:
         what = f"The preset {name} takes no settings."
         raise InvalidSettingsError(what, (Fault(settings_pointer, what),))
-    return preset.configure(settings, settings_pointer)
+    return preset.configure(settings or {}, settings_pointer)

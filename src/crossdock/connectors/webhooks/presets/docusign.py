@@ -65,7 +65,7 @@ def _identify_xml(status: JsonValue) -> EventIdentity:
     )
 
 
-def _arrange(body: ParsedBody) -> ParsedBody:
+def _arrange(_request: InboundRequest, body: ParsedBody) -> ParsedBody:
     offset = text_of(member(body.document, _ROOT, "TimeZoneOffset"))
     zone = _zone(offset) if offset and body.format is BodyFormat.XML else None
     if zone is None:

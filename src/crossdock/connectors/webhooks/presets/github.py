@@ -26,7 +26,7 @@ def _identify(request: InboundRequest, document: JsonValue) -> EventIdentity:
     return EventIdentity(id=request.headers.get(_DELIVERY), type=".".join(named) if event else None)
 
 
-def _arrange(body: ParsedBody) -> ParsedBody:
+def _arrange(_request: InboundRequest, body: ParsedBody) -> ParsedBody:
     """GitHub's form bodies are one field with the JSON in it."""
     payload = member(body.document, _FORM_FIELD) if body.format is BodyFormat.FORM else None
     return ParsedBody(body.format, parse_json(payload.encode())) if isinstance(payload, str) else body
