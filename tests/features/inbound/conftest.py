@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from crossdock.api.app import create_app
-from crossdock.connectors.webhooks import EventIdentity, preset_for, sign
+from crossdock.connectors.webhooks import EventIdentity, SecretOrigin, preset_for, sign
 from crossdock.db.audit import Actor
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database, Role
@@ -84,8 +84,13 @@ class Hub:
         return self.inbound.receiver._doors
 
     async def endpoint(self, preset: str = "github", **given: Any) -> EndpointCreated:
+        """An endpoint with its secret; where the sender makes it, one such as the sender might."""
         settings = {"name": "Test", "path": preset} | given
-        return await self.endpoints.create(self.tenant_id, ACTOR, EndpointIn(preset=preset, **settings))
+        kind = preset_for(preset, settings.get("settings"))
+        if kind.secret_from is SecretOrigin.SENDER and kind.signature.needs_secret:
+            settings.setdefault("secret", kind.signature.new_secret())
+        made = await self.endpoints.create(self.tenant_id, ACTOR, EndpointIn(preset=preset, **settings))
+        return made.model_copy(update={"secret": made.secret or settings.get("secret")})
 
     async def send(
         self,

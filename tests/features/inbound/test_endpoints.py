@@ -2,9 +2,10 @@ import base64
 import json
 from typing import Any
 
-from crossdock.connectors.webhooks import EventIdentity
+from crossdock.connectors.webhooks import EventIdentity, presets
+from crossdock.features.inbound.schemas import EndpointIn
 from crossdock.kit.ids import IdKind, format_id, new_uuid
-from tests.features.inbound.conftest import Hub, add_tenant
+from tests.features.inbound.conftest import ACTOR, Hub, add_tenant
 from tests.waiting import eventually
 
 PATH = "/api/v1/webhooks/endpoints"
@@ -276,3 +277,32 @@ async def test_each_operation_needs_its_permission(hub: Hub) -> None:
 async def test_the_api_describes_itself(hub: Hub) -> None:
     described = json.dumps((await hub.api.get("/api/v1/openapi.json")).json)
     assert "/api/v1/webhooks/endpoints/{endpoint_id}/rotate-secret" in described
+
+
+async def test_where_the_sender_makes_the_secret_none_is_made(hub: Hub) -> None:
+    made = (await hub.api.post(PATH, json=NEW | {"path": "stripe", "preset": "stripe"})).json
+    assert (made["secret"], made["secrets"], made["needs"]) == (None, [], "secret")
+    assert presets()["stripe"].how_to in made["next_step"]
+    one = f"{PATH}/{made['id']}"
+    assert (await hub.api.get(one)).json["next_step"] == made["next_step"]
+    without = await hub.api.post(f"{one}/rotate-secret")
+    assert (without.status, pointers(without.json)) == (422, ["/secret"])
+    assert presets()["stripe"].how_to in without.json["detail"]
+    given = await hub.api.post(f"{one}/rotate-secret", json={"secret": "whsec_theirs", "overlap_s": 0})
+    assert (given.json["secret"], given.json["needs"], given.json["next_step"]) == (None, None, None)
+
+
+async def test_a_webhook_is_refused_until_the_senders_secret_is_set(hub: Hub) -> None:
+    made = await hub.endpoints.create(hub.tenant_id, ACTOR, EndpointIn(name="S", path="s", preset="stripe"))
+    assert (await hub.send(made, b"{}", secret="whsec_theirs")).status == 401
+    await hub.refused_for("secret_missing")
+    await hub.api.post(f"{PATH}/{made.id}/rotate-secret", json={"secret": "whsec_theirs"})
+    assert (await hub.send(made, b"{}", secret="whsec_theirs")).status == 200
+
+
+async def test_an_endpoint_whose_secrets_have_all_ended_says_that_it_needs_one(hub: Hub) -> None:
+    made = await hub.endpoint("none", path="none")
+    assert (await hub.api.get(f"{PATH}/{made.id}")).json["needs"] is None
+    github = await hub.endpoint()
+    await hub.rows("UPDATE webhook_endpoint_secrets SET expires_at = :a", hub.clock.now())
+    assert (await hub.api.get(f"{PATH}/{github.id}")).json["needs"] == "secret"

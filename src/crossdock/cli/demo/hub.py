@@ -141,19 +141,22 @@ class Hub:
 
     async def _door(self, preset: str, known: dict[str, Any] | None) -> Door:
         one = "/api/v1/webhooks/endpoints"
+        # The demo is the sender, and some senders make the secret themselves.
+        secret = presets()[preset].signature.new_secret()
         if known is None:
             wanted = {"name": f"Demo: {presets()[preset].title}", "path": f"demo-{preset}", "preset": preset}
-            shown = await self.call("POST", one, json=wanted)
+            shown = await self.call("POST", one, json=wanted | {"secret": secret})
         else:
             await self.call("POST", f"{one}/{known['id']}/enable")
-            shown = await self.call("POST", f"{one}/{known['id']}/rotate-secret", json={"overlap_s": 0})
+            rotated = {"secret": secret, "overlap_s": 0}
+            shown = await self.call("POST", f"{one}/{known['id']}/rotate-secret", json=rotated)
         url = f"{self.url}{urlsplit(shown['url']).path}"
         return Door(
             id=shown["id"],
             preset=presets()[preset],
             url=url,
             signed_url=shown["url"] if shown["url"].startswith("http") else url,
-            secret=shown["secret"],
+            secret=secret,
         )
 
     async def subscribe(self, receivers: list[Receiver]) -> dict[Manner, str]:

@@ -3,11 +3,11 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from crossdock.connectors.webhooks import Preset
+from crossdock.connectors.webhooks import Preset, SecretOrigin
 from crossdock.features.inbound.models import (
     Endpoint,
     EndpointSecret,
@@ -110,14 +110,18 @@ class EndpointIn(EndpointSettings):
 
     preset: str = Field(max_length=100, description="Who sends; see /webhooks/presets.")
     secret: SecretText | None = Field(
-        default=None, description="What the sender signs with; one is made, and shown once, where left out."
+        default=None,
+        description="What the sender signs with. Left out, one is made and shown once; where the sender makes it, "
+        "the endpoint refuses everything until it is set by rotate-secret.",
     )
 
 
 class RotateSecretIn(Input):
     """How to change an endpoint's secret."""
 
-    secret: SecretText | None = Field(default=None, description="The new one; one is made where left out.")
+    secret: SecretText | None = Field(
+        default=None, description="The new one; one is made where left out, unless it is the sender that makes it."
+    )
     overlap_s: int = Field(default=_DAY_S, ge=0, le=30 * _DAY_S, description="How long the old one counts as well.")
 
 
@@ -149,18 +153,24 @@ class EndpointOut(View):
     while_paused: WhilePaused
     status: EndpointStatus = Field(description="paused holds or refuses what comes; disabled answers 404.")
     secrets: list[SecretOut]
+    needs: Literal["secret"] | None = Field(description="What is missing; everything is refused until it is there.")
+    next_step: str | None = Field(description="What to do about what is missing.")
     created_at: datetime
     updated_at: datetime
 
     @classmethod
-    def of(cls, endpoint: Endpoint, *, url: str, secrets: Sequence[EndpointSecret]) -> "EndpointOut":
-        """From the stored rows."""
-        elsewhere = {"id", "url", "settings", "secrets"}
+    def of(
+        cls, endpoint: Endpoint, *, url: str, secrets: Sequence[EndpointSecret], next_step: str | None
+    ) -> "EndpointOut":
+        """From the stored rows; `next_step` says what to do where the secret is missing."""
+        elsewhere = {"id", "url", "settings", "secrets", "needs", "next_step"}
         return cls(
             id=format_id(IdKind.ENDPOINT, endpoint.id),
             url=url,
             settings=endpoint.scheme,
             secrets=[SecretOut.model_validate(secret) for secret in secrets],
+            needs=None if next_step is None else "secret",
+            next_step=next_step,
             **{name: getattr(endpoint, name) for name in EndpointOut.model_fields if name not in elsewhere},
         )
 
@@ -245,6 +255,7 @@ class PresetOut(View):
     title: str
     how_to: str
     needs_secret: bool
+    secret_from: SecretOrigin | None = Field(description="Who makes the secret; null where none is needed.")
     takes_settings: bool
 
     @classmethod
@@ -255,5 +266,6 @@ class PresetOut(View):
             title=preset.title,
             how_to=preset.how_to,
             needs_secret=preset.signature.needs_secret,
+            secret_from=preset.secret_from if preset.signature.needs_secret else None,
             takes_settings=preset.configure is not None,
         )

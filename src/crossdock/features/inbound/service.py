@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from crossdock.connectors.webhooks import AddressList, Preset, preset_for
+from crossdock.connectors.webhooks import AddressList, Preset, SecretOrigin, preset_for
+from crossdock.connectors.webhooks.errors import InvalidSettingsError
 from crossdock.db.audit import Actor, record
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
@@ -77,7 +78,7 @@ class EndpointService:
         return await self._view(repository, await found(repository, endpoint_id))
 
     async def create(self, tenant_id: UUID, actor: Actor, given: EndpointIn) -> EndpointCreated:
-        """Open an endpoint; a secret is made unless one is given or the preset needs none.
+        """Open an endpoint; a secret is made unless one is given, the sender makes it or none is needed.
 
         Raises InvalidInputError for what cannot work, and PathTakenError.
         """
@@ -128,7 +129,10 @@ class EndpointService:
     async def rotate_secret(
         self, tenant_id: UUID, actor: Actor, endpoint_id: UUID, given: RotateSecretIn
     ) -> EndpointCreated:
-        """Give an endpoint a new secret; the old ones count until the overlap is over."""
+        """Give an endpoint a new secret; the old ones count until the overlap is over.
+
+        Raises InvalidEndpointError without a given one where the sender makes it, or where none is used.
+        """
         now = self._clock.now()
         async with self._database.tenant(tenant_id) as session:
             repository = EndpointRepository(session)
@@ -137,9 +141,7 @@ class EndpointService:
             preset = preset_for(endpoint.preset, endpoint.scheme)
             made, secret = _secret(preset, given.secret.get_secret_value() if given.secret else None)
             if secret is None:
-                raise InvalidEndpointError(
-                    f"The preset {endpoint.preset} uses no secret.", (Fault("/secret", "is not used"),)
-                )
+                raise _no_secret_to_rotate(preset)
             await self._let_expire(repository, endpoint, timedelta(seconds=given.overlap_s))
             session.add(self._secret_box.seal(secret, tenant_id=tenant_id, endpoint_id=endpoint_id, now=now))
             await session.flush()
@@ -214,7 +216,11 @@ class EndpointService:
         url = endpoint_address(
             endpoint_url=endpoint.public_url, base_url=self._base_url, tenant_slug=slug, path=endpoint.path
         )
-        return EndpointOut.of(endpoint, url=url, secrets=secrets)
+        now = self._clock.now()
+        counting = [secret for secret in secrets if secret.expires_at is None or secret.expires_at > now]
+        return EndpointOut.of(
+            endpoint, url=url, secrets=counting, next_step=None if counting else _step_to_a_secret(endpoint)
+        )
 
     def _announce(self, endpoint: Endpoint) -> None:
         self._changes.announce(Change("endpoint", str(endpoint.tenant_id), str(endpoint.id)))
@@ -234,15 +240,35 @@ def _checked(given: EndpointSettings, preset: str) -> Preset:
 
 
 def _secret(preset: Preset, given: str | None) -> tuple[bool, str | None]:
-    """Whether a secret was made, and the secret to store; none where the preset needs none."""
+    """Whether a secret was made, and the secret to store; none where none is needed, or known yet."""
     if not preset.signature.needs_secret:
         if given is not None:
             raise InvalidEndpointError(f"The preset {preset.name} uses no secret.", (Fault("/secret", "is not used"),))
         return False, None
     if given is None:
-        return True, preset.signature.new_secret()
+        # What the hub made up, no sender could ever sign with.
+        from_hub = preset.secret_from is SecretOrigin.HUB
+        return (True, preset.signature.new_secret()) if from_hub else (False, None)
     preset.signature.check_secret(given, pointer="/secret")
     return False, given
+
+
+def _no_secret_to_rotate(preset: Preset) -> InvalidEndpointError:
+    if not preset.signature.needs_secret:
+        return InvalidEndpointError(f"The preset {preset.name} uses no secret.", (Fault("/secret", "is not used"),))
+    what = f"{preset.title} makes the secret; give it here. {preset.how_to}"
+    return InvalidEndpointError(what, (Fault("/secret", "is missing"),))
+
+
+def _step_to_a_secret(endpoint: Endpoint) -> str | None:
+    """What to do about an endpoint without a secret; None where it needs none."""
+    try:
+        preset = preset_for(endpoint.preset, endpoint.scheme)
+    except InvalidSettingsError:
+        return None  # of a newer version; the endpoint says so itself when it is called
+    if not preset.signature.needs_secret:
+        return None
+    return f"Everything is refused until the secret is set with rotate-secret. {preset.title}: {preset.how_to}"
 
 
 def _patched(endpoint: Endpoint, changes: Mapping[str, Any]) -> EndpointSettings:
