@@ -55,7 +55,7 @@ test-outside: setup ## A part of the tests on the machine's own PostgreSQL (15 o
 	@$(PY) -m tests.outside_postgres $(PYTEST) $(OUTSIDE)
 
 .PHONY: bench
-bench: $(VENV)/runs ## Measure this machine: all, or NAME=deliveries, isolation, crash, idle
+bench: $(VENV)/runs ## Measure this machine: all, or NAME=deliveries, inbound, isolation, crash, idle
 	@$(PY) -m bench $(or $(NAME),all)
 
 .PHONY: clean

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import crash, deliveries, idle, isolation
+from bench import crash, deliveries, idle, inbound, isolation
 from bench.options import Options
 from bench.report import RESULTS, circumstances, keep, rounded, table
 from bench.scratch import BenchError
@@ -27,6 +27,7 @@ class Bench:
 
 BENCHES = {
     "deliveries": Bench(deliveries.TITLE, deliveries.run),
+    "inbound": Bench(inbound.TITLE, inbound.run),
     "isolation": Bench(isolation.TITLE, isolation.run),
     "crash": Bench(crash.TITLE, crash.run),
     "idle": Bench(idle.TITLE, idle.run),

@@ -1,4 +1,4 @@
-"""The load generator: `python -m bench.publisher` publishes numbered events over the public API.
+"""The load generator: `python -m bench.publisher` publishes numbered events, or sends them as webhooks.
 
 Its order (`Load` as JSON) comes on standard input; it prints what became of it as JSON and writes the
 times of each event to `times`. Several connections, one request at a time on each. SIGTERM ends the
@@ -11,18 +11,19 @@ import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
+from hmac import digest
 from pathlib import Path
 from typing import cast
 
 import uvloop
 
-from bench.wire import PUBLISH, Publications, event_type, publish_body
+from bench.wire import PUBLISH, Publications, event_type, payload, publish_body
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH_MARK = b"content-length: "
 _RETRY_PAUSE_S = 0.1
 _ANSWER_WITHIN_S = 10.0
-_ACCEPTED = 202
+_ACCEPTED = frozenset({200, 202})
 _UNAVAILABLE = 503
 
 
@@ -33,7 +34,8 @@ class Load:
     `rate` is events a second, evenly, or 0 for as fast as answers come. The events go to so many
     `destinations` in turn, or are all of the type `to`. With `persistent`, each request
     has an Idempotency-Key and is sent again after a 503 or a lost connection until it is answered;
-    without, the first such answer ends the run.
+    without, the first such answer ends the run. With `webhooks_to`, the path of an endpoint, each event
+    comes in as a signed webhook of GitHub's, `key` being the endpoint's secret.
     """
 
     port: int
@@ -48,6 +50,7 @@ class Load:
     destinations: int = 1
     to: str | None = None
     persistent: bool = False
+    webhooks_to: str | None = None
     give_up_s: float = 60.0
 
 
@@ -60,7 +63,7 @@ class Outcome:
 
 
 class RefusedError(Exception):
-    """The hub answered a publication with something else than 202."""
+    """The hub answered a publication with something else than 2xx."""
 
 
 class Connection(asyncio.Protocol):
@@ -139,7 +142,7 @@ class Publisher:
                 if connection is None:
                     connection = await self._connect()
                 status = None if connection is None else await self._send(connection, request)
-                if status == _ACCEPTED:
+                if status in _ACCEPTED:
                     accepted = time.monotonic()
                     for number in numbers:
                         self.times.accepted[number] = accepted
@@ -170,6 +173,8 @@ class Publisher:
 
     def _request(self, positions: range) -> bytes:
         load = self._load
+        if load.webhooks_to is not None:
+            return _webhook(load.webhooks_to, load.key.encode(), load.first + positions[0])
         events = [
             publish_body(load.first + position, self._types[position % len(self._types)]) for position in positions
         ]
@@ -215,6 +220,17 @@ class Publisher:
 
     def _late(self) -> bool:
         return time.monotonic() - self._started > self._load.seconds + self._load.give_up_s
+
+
+def _webhook(path: str, secret: bytes, number: int) -> bytes:
+    """A push as GitHub sends it."""
+    body = payload(number)
+    return (
+        b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: GitHub-Hookshot/1\r\nContent-Type: application/json\r\n"
+        b"X-GitHub-Event: push\r\nX-GitHub-Delivery: bench-%d\r\nX-Hub-Signature-256: sha256=%b\r\n"
+        b"Content-Length: %d\r\n\r\n%b"
+        % (path.encode(), number, digest(secret, body, "sha256").hex().encode(), len(body), body)
+    )
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ class Rig:
     ) -> tuple[dict[str, Any], Publications]:
         """Publish a load (the fields of `Load`) or until `stop`; what the publisher says, and when each event went."""
         times = self.hubs.data_dir / "publications"
-        load = Load(port=self.hubs.port, key=self.key, times=str(times), **how)
+        load = Load(**{"port": self.hubs.port, "key": self.key, "times": str(times), **how})
         limit_s = load.seconds + load.give_up_s + _SLACK_S
         outcome = await run_program("bench.publisher", asdict(load), timeout_s=limit_s, stop=stop)
         return outcome, Publications.load(load.first, times.read_bytes())

@@ -42,7 +42,7 @@ def delivery_body(number: int, type_name: str) -> bytes:
 
 @dataclass(slots=True)
 class Publications:
-    """When each event was sent and when its 202 came (NaN: never), from event number `first` on; seconds."""
+    """When each event was sent and when its 2xx came (NaN: never), from event number `first` on; seconds."""
 
     first: int
     sent: "array[float]"
@@ -63,6 +63,12 @@ class Publications:
     def dump(self) -> bytes:
         """As bytes."""
         return self.sent.tobytes() + self.accepted.tobytes()
+
+    def answered_ms(self) -> list[float]:
+        """Milliseconds from sending each event to its 2xx."""
+        return [
+            (accepted - sent) * 1000 for sent, accepted in zip(self.sent, self.accepted, strict=True) if accepted > 0
+        ]
 
     def accepted_numbers(self) -> set[int]:
         """The numbers of the events that were answered with 2xx."""

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.inbound import overtaken
 from bench.report import rounded, table
+from bench.wire import Publications, Receipts
 
 _ROOT = Path(__file__).resolve().parents[2]
 _ENDS_WITHIN_S = 240
@@ -47,6 +50,31 @@ def test_deliveries_compares_both_ways_in_with_the_yardstick(tmp_path: Path) -> 
     assert result["measured"]["fsync"] == "on"
 
 
+def test_inbound_compares_webhooks_with_publishing_and_sees_what_overtakes(tmp_path: Path) -> None:
+    result = measured(tmp_path, "inbound", "--events", "100")
+    for way in ("receipts", "burst"):
+        figures = result[way]
+        assert figures["accepted"] == figures["sent"] == 100
+        assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+        assert figures["processed_after_last_answer_s"] >= 0
+    assert result["ratio"] == pytest.approx(result["receipts"]["accepted_per_s"] / result["published_per_s"], rel=0.1)
+    assert result["ordered"] == {**result["ordered"], "sent": 100, "out_of_order": 0}
+
+
+def test_a_webhook_overtakes_one_that_was_answered_before_it_was_sent() -> None:
+    publications = Publications(7, sent=array("d", [0.0, 1.0, 2.0]), accepted=array("d", [0.5, 2.5, 2.9]))
+    assert overtaken(publications, arrived(7, 8, 9)) == 0
+    assert overtaken(publications, arrived(7, 9, 8)) == 0  # both were under way
+    assert overtaken(publications, arrived(8, 9, 7)) == 1
+
+
+def arrived(*numbers: int) -> Receipts:
+    receipts = Receipts.blank()
+    for number in numbers:
+        receipts.add(number, 0.0, 0, 0)
+    return receipts
+
+
 def test_isolation_counts_the_healthy_alone(tmp_path: Path) -> None:
     result = measured(tmp_path, "isolation", "--events", "10")
     assert result["deliveries_each"] == 10 * 17
@@ -80,6 +108,7 @@ def test_without_a_name_the_benches_are_listed() -> None:
     listed = subprocess.run([sys.executable, "-m", "bench"], cwd=_ROOT, capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in listed.stdout.splitlines()] == [
         "deliveries",
+        "inbound",
         "isolation",
         "crash",
         "idle",
