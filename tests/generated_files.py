@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from crossdock.api.app import api_description
+from crossdock.cli.command_group import LaterCommand
 from crossdock.cli.main import app
 from crossdock.settings import Settings
 
@@ -79,6 +80,8 @@ def main(arguments: list[str]) -> int:
 
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     """The command and those below it, each with its full name; groups are not commands of their own."""
+    if isinstance(command, LaterCommand):
+        command = command.resolved()
     if not isinstance(command, TyperGroup):
         yield name, command
         return

@@ -6,30 +6,22 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, TypeVar, cast
 from uuid import UUID
 
-import asyncpg
 import typer
-from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
-from typer.core import TyperGroup
 
 from crossdock.bootstrap import Services, build
-from crossdock.cli.output import print_error
 from crossdock.cli.processes import running_allows_loopback
 from crossdock.db.audit import Actor
 from crossdock.features.identity.models import Tenant
 from crossdock.features.identity.tenants.service import TenantService
 from crossdock.http.pagination import MAX_LIMIT, PageRequest
-from crossdock.kit.errors import CrossdockError, InvalidInputError
+from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import new_uuid
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
-
-FAILED = 1
-MISUSED = 2
 
 TenantSlug = Annotated[str, typer.Option("--tenant", "-t", envvar="CROSSDOCK_TENANT", help="The organization's slug.")]
 OnlyTenant = Annotated[
@@ -47,24 +39,6 @@ class WhichTenantError(CrossdockError):
     """Say which organization is meant, with --tenant."""
 
     code = "which_tenant"
-
-
-class CommandGroup(TyperGroup):
-    """Commands whose errors are one clear line: exit code 2 for wrong input, 1 for what else went wrong."""
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - of the click that typer brings along
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except ValidationError as error:
-            print_error("; ".join(_refused(error.title, fault["loc"], fault["msg"]) for fault in error.errors()))
-            ctx.exit(MISUSED)
-        except CrossdockError as error:
-            print_error(_told(error))
-            ctx.exit(MISUSED if isinstance(error, InvalidInputError) else FAILED)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
-            print_error(f"{type(error).__name__}: {error}")
-            ctx.exit(FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +102,3 @@ async def _only_tenant(tenants: TenantService, session: AsyncSession) -> Tenant:
     if not found:
         raise WhichTenantError("There is no organization yet; `crossdock tenant create SLUG` makes one.")
     raise WhichTenantError(f"Say which organization with --tenant: {', '.join(sorted(one.slug for one in found))}.")
-
-
-def _told(error: CrossdockError) -> str:
-    """The message, and what it does not say yet of the places that are wrong."""
-    faults = error.faults if isinstance(error, InvalidInputError) else ()
-    more = [fault for fault in faults if fault.message not in error.message]
-    places = (f"{fault.pointer.strip('/') or 'input'}: {fault.message}" for fault in more)
-    return " ".join([error.message, *places])
-
-
-def _refused(model: str, location: tuple[str | int, ...], message: str) -> str:
-    """One of pydantic's faults; a setting goes by the name that people give it."""
-    place = ".".join(map(str, location)) or "input"
-    if model == Settings.__name__ and location:
-        place = f"CROSSDOCK_{place.upper()}"
-    return f"{place}: {message.removeprefix('Value error, ')}"

@@ -1,38 +1,63 @@
 """The command `crossdock`: every group and command in one list."""
 
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from crossdock.cli import audit, db, doctor, event, key, listen, serve, tenant, user, webhook
-from crossdock.cli.commands import CommandGroup
-from crossdock.cli.demo.command import demo
+from crossdock.cli.command_group import CommandGroup
+
+# Where each is, and the first line of its help.
+COMMANDS = {
+    "serve": (
+        "crossdock.cli.serve:serve",
+        "Run the whole hub in one process, with a PostgreSQL of its own unless CROSSDOCK_DATABASE_URL is set.",
+    ),
+    "api": ("crossdock.cli.serve:api", "Run the API alone; run as many as you like on one database."),
+    "worker": (
+        "crossdock.cli.serve:worker",
+        "Run a worker alone: it sends deliveries and processes webhooks; run as many as you like.",
+    ),
+    "migrate": ("crossdock.cli.serve:migrate_database", "Bring the database to this version's schema."),
+    "demo": (
+        "crossdock.cli.demo.command:demo",
+        "Send real webhooks through the hub to three receivers, and account for every one of them.",
+    ),
+    "listen": (
+        "crossdock.cli.listen:listen",
+        "Receive deliveries on this machine: show each, check its signature, answer as told. Ctrl-C stops it.",
+    ),
+    "doctor": (
+        "crossdock.cli.doctor:doctor",
+        "Say what is wrong with this installation and how to mend it; exit code 1 if anything is.",
+    ),
+    "db": ("crossdock.cli.db:app", "The database: its address, a shell, backup and restore."),
+    "tenant": ("crossdock.cli.tenant:app", "Create, list, suspend and activate organizations."),
+    "user": ("crossdock.cli.user:app", "Create, list and disable users, and reset their passwords."),
+    "key": ("crossdock.cli.key:app", "Create, list, rotate and revoke API keys."),
+    "audit": ("crossdock.cli.audit:app", "Read the audit log."),
+    "webhook": ("crossdock.cli.webhook:app", "Webhooks in and out."),
+    "event": ("crossdock.cli.event:app", "Publish events, look them up, and keep their catalogue."),
+}
+
+
+class Crossdock(CommandGroup):
+    """The root of the command line."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - of the click that typer brings along
+        super().__init__(**settings)
+        self.add_later(COMMANDS)
+
 
 app = typer.Typer(
     name="crossdock",
-    cls=CommandGroup,
+    cls=Crossdock,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Crossdock: a self-hosted integration hub. `crossdock serve --demo` runs it.",
 )
-
-app.command()(serve.serve)
-app.command()(serve.api)
-app.command()(serve.worker)
-app.command(name="migrate")(serve.migrate_database)
-app.command()(demo)
-app.command()(listen.listen)
-app.command()(doctor.doctor)
-app.add_typer(db.app, name="db")
-app.add_typer(tenant.app, name="tenant")
-app.add_typer(user.app, name="user")
-app.add_typer(key.app, name="key")
-app.add_typer(audit.app, name="audit")
-app.add_typer(webhook.app, name="webhook")
-app.add_typer(event.app, name="event")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

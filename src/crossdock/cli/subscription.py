@@ -8,7 +8,8 @@ from uuid import UUID
 import typer
 
 from crossdock.bootstrap import Services
-from crossdock.cli.commands import FAILED, InTenant, Limit, OnlyTenant, in_tenant, place_in, provided, run
+from crossdock.cli.command_group import FAILED
+from crossdock.cli.commands import InTenant, Limit, OnlyTenant, in_tenant, place_in, provided, run
 from crossdock.cli.endpoint import read_secret, read_settings
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
 from crossdock.cli.times import moment
