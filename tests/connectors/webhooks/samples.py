@@ -1,23 +1,49 @@
-"""One honest request per preset, for the tests that hold for all of them."""
+"""One honest request or more per preset, for the tests that hold for all of them."""
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
+from urllib.parse import quote_plus
 
-from crossdock.connectors.webhooks import InboundRequest, Preset, presets, sign
+import pytest
+
+from crossdock.connectors.webhooks import InboundRequest, presets, sign
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 SECRET = "q3DK8iYkR8u0pJ5vOZbq3d5m0XkzTtq6c2nJr7aS1fE="
 OTHER_SECRET = "V2hvZXZlciByZWFkcyB0aGlzIGhhcyB0b28gbXVjaCB0aW1l"
 URL = "https://hub.example.com/webhooks/acme/in?tenant=42"
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
 class Sample:
+    """What a sender sends, and how its signature is written.
+
+    `signature_header` is empty when the signature stands in the body. `signing_secret` is the sender's
+    when the receiver's is another (a public key). `tolerance_s` is None when no time is signed.
+    """
+
     preset: str
     body: bytes
     content_type: str
     signature_header: str
+    _: KW_ONLY
+    variant: str = ""
+    prefix: str = ""
+    encoding: str = "hex"
+    secret: str = SECRET
+    other_secret: str = OTHER_SECRET
+    signing_secret: str | None = None
+    other_signing_secret: str | None = None
+    any_text_is_a_secret: bool = True
+    tolerance_s: int | None = None
+    timestamp_header: str | None = None
+    allows_future: bool = False
+    covers_body: bool = True
+    signs_with_each_secret: bool = True
 
 
 XML = (
@@ -50,34 +76,272 @@ SMS = (
 
 STRIPE = json.dumps({"id": "evt_1Pabc2LkdIwHu7ix", "object": "event", "type": "charge.refunded"}).encode()
 
+HUBSPOT = json.dumps(
+    [
+        {
+            "eventId": 567890123,
+            "subscriptionId": 234567,
+            "portalId": 12345678,
+            "occurredAt": 1763650000741,
+            "subscriptionType": "contact.propertyChange",
+            "attemptNumber": 0,
+            "objectId": 65059681032,
+            "propertyName": "lifecyclestage",
+            "propertyValue": "customer",
+        }
+    ]
+).encode()
+
+MAILGUN = json.dumps(
+    {
+        "event-data": {
+            "event": "failed",
+            "severity": "permanent",
+            "id": "G9Bn5sl1TC6nu79C8C0bwg",
+            "timestamp": 1521233195.375624,
+            "recipient": "alice@example.com",
+        }
+    }
+).encode()
+
+QUICKBOOKS = json.dumps(
+    [
+        {
+            "specversion": "1.0",
+            "id": "88cd52aa-33b6-4351-9aa4-47572edbd068",
+            "source": "intuit.c2hhcmVk",
+            "type": "qbo.invoice.created.v1",
+            "time": "2025-09-10T21:31:25.179851517Z",
+            "intuitentityid": "1234",
+            "intuitaccountid": "310687",
+            "data": {},
+        }
+    ]
+).encode()
+
+QUILTT = json.dumps(
+    {
+        "environment": {"id": "env_1Bx4omNvZgKao2OqGshImD", "name": "Sandbox", "mode": "SANDBOX"},
+        "eventTypes": ["profile.ready"],
+        "events": [
+            {
+                "id": "evt_12sDfIGkY96vVvNvTqNfn9",
+                "at": "2026-11-01T02:04:37Z",
+                "type": "profile.ready",
+                "profile": {"id": "p_12VnSaRRxyP12Sl9rLZg8n1"},
+            }
+        ],
+    }
+).encode()
+
+SLACK = json.dumps(
+    {
+        "type": "event_callback",
+        "team_id": "T1DC2JH3J",
+        "event_id": "Ev08MFMKH6",
+        "event_time": 1773500960,
+        "event": {"type": "app_mention", "text": "<@U0LAN0Z89> hi", "event_ts": "1773500960.000005"},
+    }
+).encode()
+SLASH_COMMAND = b"token=xyzz0WbapA4vBCrFEFxk6G&team_id=T1DC2JH3J&command=%2Fdeploy&text=now&trigger_id=13345224609.738"
+
+SQUARE = json.dumps(
+    {
+        "merchant_id": "6SSW7HV8K2ST5",
+        "type": "refund.created",
+        "event_id": "bc316346-6691-4243-88ed-6d651a0d0c47",
+        "created_at": "2020-02-06T21:27:41.852Z",
+        "data": {"type": "refund", "id": "KkAk_ptNB"},
+    }
+).encode()
+
+STANDARD = json.dumps(
+    {"type": "invoice.paid", "timestamp": "2026-03-14T15:09:20.719851517Z", "data": {"id": "in_1"}}
+).encode()
+
+XERO = json.dumps(
+    {
+        "events": [
+            {
+                "resourceId": "717f2bfc-c6d4-41fd-b238-3f2f0c0cf777",
+                "eventDateUtc": "2026-06-21T01:15:39.902",
+                "eventType": "UPDATE",
+                "eventCategory": "INVOICE",
+                "tenantId": "c2cc9b6e-9458-4c7d-93cc-f02b81b0594f",
+                "tenantType": "ORGANISATION",
+            }
+        ],
+        "lastEventSequence": 1,
+        "firstEventSequence": 1,
+        "entropy": "S0m3r4Nd0mt3xt",
+    }
+).encode()
+
+SAMSARA = b'{"eventId":"017db07f","eventTime":"2026-11-20T14:02:11.683Z","eventType":"DriverUpdated","data":{}}'
+MOTIVE = b'{"action":"fault_code_opened","id":991,"last_observed_at":"2026-11-20T14:02:11Z"}'
+
+SHARED_KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER_SHARED_KEY = "whsec_" + OTHER_SECRET
+PRIVATE_KEY = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+OTHER_PRIVATE_KEY = "whsk_" + SECRET
+OTHER_PUBLIC_KEY = "whpk_ckCIGH1puWcEMqCbvK5Y5R13I/4HD/+qIKMz5ijYK9o="
+
 SAMPLES = [
-    Sample("github", b'{"action":"opened","number":2}', "application/json", "X-Hub-Signature-256"),
-    Sample("stripe", STRIPE, "application/json; charset=utf-8", "Stripe-Signature"),
-    Sample("docusign", DOCUSIGN_JSON, "application/json", "X-DocuSign-Signature-1"),
-    Sample("docusign", XML, "text/xml; charset=utf-8", "X-DocuSign-Signature-1"),
-    Sample("twilio", SMS, "application/x-www-form-urlencoded", "X-Twilio-Signature"),
-    Sample("twilio", b'{"a":1}', "application/json", "X-Twilio-Signature"),
-    Sample("generic", b'{"id":7}', "application/json", "X-Signature"),
+    Sample("docusign", DOCUSIGN_JSON, JSON, "X-DocuSign-Signature-1", encoding="base64"),
+    Sample("docusign", XML, "text/xml; charset=utf-8", "X-DocuSign-Signature-1", encoding="base64"),
+    Sample("generic", b'{"id":7}', JSON, "X-Signature"),
+    Sample("github", b'{"action":"opened","number":2}', JSON, "X-Hub-Signature-256", prefix="sha256="),
+    Sample("github_sha1", b'{"action":"opened","number":2}', JSON, "X-Hub-Signature", prefix="sha1="),
+    Sample(
+        "hubspot",
+        HUBSPOT,
+        JSON,
+        "X-HubSpot-Signature-v3",
+        encoding="base64",
+        tolerance_s=300,
+        timestamp_header="X-HubSpot-Request-Timestamp",
+    ),
+    Sample("hubspot_v1", HUBSPOT, JSON, "X-HubSpot-Signature", signs_with_each_secret=False),
+    Sample("hubspot_v2", HUBSPOT, JSON, "X-HubSpot-Signature", signs_with_each_secret=False),
+    Sample("mailgun", MAILGUN, JSON, "", tolerance_s=24 * 3600, covers_body=False, signs_with_each_secret=False),
+    Sample(
+        "mailgun",
+        b"recipient=in%40example.com&subject=Load+42",
+        FORM,
+        "",
+        tolerance_s=24 * 3600,
+        covers_body=False,
+        signs_with_each_secret=False,
+    ),
+    Sample("motive", MOTIVE, JSON, "X-KT-Webhook-Signature"),
+    Sample("quickbooks", QUICKBOOKS, JSON, "intuit-signature", encoding="base64"),
+    Sample(
+        "quiltt",
+        QUILTT,
+        JSON,
+        "Quiltt-Signature",
+        encoding="base64",
+        tolerance_s=300,
+        timestamp_header="Quiltt-Timestamp",
+    ),
+    Sample(
+        "samsara",
+        SAMSARA,
+        JSON,
+        "X-Samsara-Signature",
+        prefix="v1=",
+        any_text_is_a_secret=False,
+        tolerance_s=300,
+        timestamp_header="X-Samsara-Timestamp",
+    ),
+    Sample(
+        "slack",
+        SLACK,
+        JSON,
+        "X-Slack-Signature",
+        prefix="v0=",
+        tolerance_s=300,
+        timestamp_header="X-Slack-Request-Timestamp",
+    ),
+    Sample(
+        "slack",
+        SLASH_COMMAND,
+        FORM,
+        "X-Slack-Signature",
+        prefix="v0=",
+        tolerance_s=300,
+        timestamp_header="X-Slack-Request-Timestamp",
+    ),
+    Sample("square", SQUARE, JSON, "x-square-hmacsha256-signature", encoding="base64"),
+    Sample(
+        "standard_webhooks",
+        STANDARD,
+        JSON,
+        "webhook-signature",
+        prefix="v1,",
+        encoding="base64",
+        secret=SHARED_KEY,
+        other_secret=OTHER_SHARED_KEY,
+        any_text_is_a_secret=False,
+        tolerance_s=300,
+        timestamp_header="webhook-timestamp",
+    ),
+    Sample(
+        "standard_webhooks",
+        STANDARD,
+        JSON,
+        "webhook-signature",
+        variant="public-key",
+        prefix="v1a,",
+        encoding="base64",
+        secret=PUBLIC_KEY,
+        other_secret=OTHER_PUBLIC_KEY,
+        signing_secret=PRIVATE_KEY,
+        other_signing_secret=OTHER_PRIVATE_KEY,
+        any_text_is_a_secret=False,
+        tolerance_s=300,
+        timestamp_header="webhook-timestamp",
+    ),
+    Sample(
+        "stripe",
+        STRIPE,
+        "application/json; charset=utf-8",
+        "Stripe-Signature",
+        prefix="v1=",
+        tolerance_s=300,
+        allows_future=True,
+    ),
+    Sample("twilio", SMS, FORM, "X-Twilio-Signature", encoding="base64", signs_with_each_secret=False),
+    Sample("twilio", b'{"a":1}', JSON, "X-Twilio-Signature", encoding="base64", signs_with_each_secret=False),
+    Sample("xero", XERO, JSON, "x-xero-signature", encoding="base64"),
 ]
 
 
 def sample_id(sample: Sample) -> str:
-    return f"{sample.preset}-{sample.content_type.split(';')[0]}"
+    return "-".join(filter(None, (sample.preset, sample.variant, sample.content_type.partition(";")[0])))
+
+
+each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=sample_id)
+_IN_BODY = re.compile(rb'(?<="signature":")[^"]*|(?<=&signature=)[^&]*')
 
 
 def signed(
-    source: Sample, *, secret: str = SECRET, also: tuple[str, ...] = (), now: datetime = NOW, url: str = URL
+    sample: Sample,
+    *,
+    other: bool = False,
+    both: bool = False,
+    secret: str | None = None,
+    now: datetime = NOW,
+    url: str = URL,
 ) -> InboundRequest:
-    preset: Preset = presets()[source.preset]
+    """The sample as its sender sends it: by its secret, the other one, the other and its own, or a given one."""
+    own, another = sample.signing_secret or sample.secret, sample.other_signing_secret or sample.other_secret
     return sign(
-        preset,
-        secret=secret,
-        body=source.body,
+        presets()[sample.preset],
+        secret=secret or (another if other or both else own),
+        also_secrets=(own,) if both else (),
+        body=sample.body,
         url=url,
         now=now,
-        headers={"Content-Type": source.content_type},
-        also_secrets=also,
+        headers={"Content-Type": sample.content_type},
     )
+
+
+def signature_text(sample: Sample, request: InboundRequest) -> str:
+    """What stands where the signature does."""
+    if sample.signature_header:
+        return request.headers.get(sample.signature_header) or ""
+    found = _IN_BODY.search(request.body)
+    return found[0].decode() if found else ""
+
+
+def with_signature(sample: Sample, request: InboundRequest, text: str) -> InboundRequest:
+    """The request with this text where the signature stands."""
+    if sample.signature_header:
+        return changed(request, headers={sample.signature_header: text})
+    written = quote_plus(text) if sample.content_type == FORM else text
+    return changed(request, body=_IN_BODY.sub(lambda _: written.encode(), request.body))
 
 
 def changed(
@@ -90,8 +354,8 @@ def changed(
 ) -> InboundRequest:
     """The request with something else in it."""
     kept = [pair for pair in request.headers.items() if without is None or pair[0] != without.lower()]
-    return InboundRequest(
-        method=request.method,
+    return replace(
+        request,
         url=url or request.url,
         headers=type(request.headers)(kept).replaced((headers or {}).items()),
         body=request.body if body is None else body,

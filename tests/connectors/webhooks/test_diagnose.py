@@ -300,7 +300,7 @@ def test_no_hint_holds_a_secret_or_a_signature(sample: Sample) -> None:
     for request in (
         changed(right, body=right.body + b"\n"),
         changed(right, url=f"{right.url}&more=1"),
-        honest(sample, secret=OTHER_SECRET),
+        honest(sample, other=True),
     ):
         for reason in ("signature_wrong", "signature_malformed", "timestamp_stale", "signature_missing"):
             told = Refused(preset=kind, request=request, reason=reason, secrets=[SECRET], others=others, now=NOW)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import HeaderName
 from crossdock.connectors.webhooks.settings_reading import SettingsPart
+from crossdock.connectors.webhooks.times import TimeUnit, time_of
 from crossdock.mapping.expressions import ExpressionError, compile_expression
 from crossdock.mapping.json_values import JsonValue
 
@@ -44,11 +45,14 @@ def _expression(text: str) -> str:
     return text
 
 
+ExpressionText = Annotated[str, AfterValidator(_expression)]
+
+
 class Locator(SettingsPart):
     """Where in a request a value stands: in a header, or in the body by a JMESPath expression."""
 
     header: HeaderName | None = Field(None, description="The header that holds it.")
-    expression: Annotated[str, AfterValidator(_expression)] | None = Field(
+    expression: ExpressionText | None = Field(
         None, description="A JMESPath expression over the body as a JSON document."
     )
 
@@ -63,9 +67,23 @@ class Locator(SettingsPart):
 
         Raises EvaluationError when the expression does not fit the document.
         """
+        return text_of(self.value(request, document))
+
+    def value(self, request: InboundRequest, document: JsonValue) -> JsonValue:
+        """What stands there, of any kind; raises EvaluationError as `find` does."""
         if self.header is not None:
             return request.headers.get(self.header)
-        return text_of(compile_expression(self.expression or "").search(document))
+        return compile_expression(self.expression or "").search(document)
+
+
+class TimeLocator(Locator):
+    """Where in a request a time stands, and how it is written."""
+
+    unit: TimeUnit = Field("iso8601", description="Unix seconds, milliseconds, or ISO 8601 (UTC without a zone).")
+
+    def find_time(self, request: InboundRequest, document: JsonValue) -> datetime | None:
+        """The moment that stands there; None for nothing, or what is no time."""
+        return time_of(self.value(request, document), self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +93,15 @@ class LocatedIdentity:
     id: Locator | None = None
     type: Locator | None = None
     type_prefix: str = ""
+    time: TimeLocator | None = None
 
     def __call__(self, request: InboundRequest, document: JsonValue) -> EventIdentity:
-        """Find both parts."""
+        """Find all parts."""
         found = self.type.find(request, document) if self.type else None
         return EventIdentity(
             id=self.id.find(request, document) if self.id else None,
             type=f"{self.type_prefix}{found}" if found else None,
+            time=self.time.find_time(request, document) if self.time else None,
         )
 
 

@@ -1,5 +1,6 @@
 """Making webhooks as their senders would: for testing a set-up, and for the demo."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from crossdock.connectors.webhooks.request import Headers, InboundRequest
 from crossdock.connectors.webhooks.scheme import HmacScheme
 from crossdock.connectors.webhooks.verify import signature_of
 
+_FORM = re.compile(rb"[A-Za-z0-9_.%+\[\]-]+=")
 _NO_HEADERS: Mapping[str, str] = {}
 _NO_EVENT = EventIdentity()
 
@@ -27,11 +29,12 @@ def sign(
 ) -> InboundRequest:
     """A POST request that the preset's sender could have made.
 
-    Send it to the answer's `url`, which may differ from the one given (Twilio adds the body's hash to
-    it for JSON), with all of the answer's headers. The event's type and id go where the sender puts
-    them beside the body (GitHub's headers); without them they are made up. `headers` come on top, and
-    win: give a Content-Type there if it cannot be told from the body. `also_secrets` sign too, as
-    during a rotation. Raises InvalidSettingsError for a secret that cannot be one.
+    Send the answer's `body` to its `url`, with all of its headers; both may differ from those given
+    (Twilio adds a JSON body's hash to the URL, Mailgun's signature stands in the body). The event's
+    type and id go where the sender puts them beside the body (GitHub's headers); without them they are
+    made up. `headers` come on top, and win: give a Content-Type there if it cannot be told from the
+    body. `also_secrets` sign too, as during a rotation. Raises InvalidSettingsError for a secret that
+    cannot be one.
     """
     companions = source.companions(event.type, event.id) if isinstance(source, Preset) else {}
     usual = {"Content-Type": _content_type(source, body), **companions}
@@ -40,6 +43,12 @@ def sign(
 
 
 def _content_type(source: Preset | HmacScheme, body: bytes) -> str:
-    if body.lstrip().startswith(b"<"):
+    """As the body looks; what looks like nothing is what the preset's sender sends."""
+    start = body.lstrip()
+    if start.startswith(b"<"):
         return f"{content_types.XML}; charset=utf-8"
+    if start.startswith((b"{", b"[")):
+        return content_types.JSON
+    if _FORM.match(start):
+        return content_types.FORM
     return source.content_type if isinstance(source, Preset) else content_types.JSON

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import hmac
+from datetime import UTC, datetime
 
 import pytest
 
@@ -50,7 +51,9 @@ def test_the_key_is_used_as_text_not_decoded() -> None:
 def test_json_is_named_by_envelope_event_and_time() -> None:
     found = _identity(_request(DOCUSIGN_JSON))
     assert found == EventIdentity(
-        f"{ENVELOPE}:envelope-completed:2026-01-02T03:04:05.678Z", "docusign.envelope-completed"
+        f"{ENVELOPE}:envelope-completed:2026-01-02T03:04:05.678Z",
+        "docusign.envelope-completed",
+        datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC),
     )
 
 
@@ -72,8 +75,15 @@ def test_without_a_time_there_is_no_id() -> None:
 def test_xml_is_named_by_envelope_status_and_time() -> None:
     found = _identity(_request(XML, "text/xml; charset=utf-8"))
     assert found == EventIdentity(
-        f"{ENVELOPE}:Completed:2019-06-25T13:14:47.5542209-07:00", "docusign.envelope-completed"
+        f"{ENVELOPE}:Completed:2019-06-25T13:14:47.5542209-07:00",
+        "docusign.envelope-completed",
+        datetime(2019, 6, 25, 20, 14, 47, 554_220, tzinfo=UTC),
     )
+
+
+def test_xml_whose_zone_is_not_said_has_no_time() -> None:
+    body = XML.replace(b"<TimeZoneOffset>-7</TimeZoneOffset>", b"")
+    assert _identity(_request(body, "text/xml")).time is None
 
 
 def test_xml_becomes_a_document_to_map() -> None:

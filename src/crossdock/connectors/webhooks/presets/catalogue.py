@@ -5,16 +5,63 @@ from types import MappingProxyType
 
 from crossdock.connectors.webhooks.errors import InvalidSettingsError
 from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.presets.basic_auth import BASIC_AUTH
+from crossdock.connectors.webhooks.presets.builder_io import BUILDER_IO
 from crossdock.connectors.webhooks.presets.docusign import DOCUSIGN
 from crossdock.connectors.webhooks.presets.generic import GENERIC, NONE
 from crossdock.connectors.webhooks.presets.github import GITHUB
+from crossdock.connectors.webhooks.presets.github_sha1 import GITHUB_SHA1
+from crossdock.connectors.webhooks.presets.google_calendar import GOOGLE_CALENDAR
+from crossdock.connectors.webhooks.presets.hubspot import HUBSPOT, HUBSPOT_V1, HUBSPOT_V2
+from crossdock.connectors.webhooks.presets.mailgun import MAILGUN
+from crossdock.connectors.webhooks.presets.microsoft_graph import MICROSOFT_GRAPH
+from crossdock.connectors.webhooks.presets.motive import MOTIVE
+from crossdock.connectors.webhooks.presets.mutual_tls import MUTUAL_TLS
+from crossdock.connectors.webhooks.presets.quickbooks import QUICKBOOKS
+from crossdock.connectors.webhooks.presets.quiltt import QUILTT
+from crossdock.connectors.webhooks.presets.salesforce import SALESFORCE
+from crossdock.connectors.webhooks.presets.samsara import SAMSARA
+from crossdock.connectors.webhooks.presets.shared_secret import SHARED_SECRET
+from crossdock.connectors.webhooks.presets.slack import SLACK
+from crossdock.connectors.webhooks.presets.square import SQUARE
+from crossdock.connectors.webhooks.presets.standard_webhooks import STANDARD_WEBHOOKS
 from crossdock.connectors.webhooks.presets.stripe import STRIPE
 from crossdock.connectors.webhooks.presets.twilio import TWILIO
+from crossdock.connectors.webhooks.presets.xero import XERO
+from crossdock.connectors.webhooks.presets.zoho import ZOHO
 from crossdock.kit.errors import Fault
 
-_PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {preset.name: preset for preset in (GITHUB, STRIPE, DOCUSIGN, TWILIO, GENERIC, NONE)}
+# By name, and last what is no sender's own.
+_ALL = (
+    BASIC_AUTH,
+    BUILDER_IO,
+    DOCUSIGN,
+    GITHUB,
+    GITHUB_SHA1,
+    GOOGLE_CALENDAR,
+    HUBSPOT,
+    HUBSPOT_V1,
+    HUBSPOT_V2,
+    MAILGUN,
+    MICROSOFT_GRAPH,
+    MOTIVE,
+    MUTUAL_TLS,
+    QUICKBOOKS,
+    QUILTT,
+    SALESFORCE,
+    SAMSARA,
+    SHARED_SECRET,
+    SLACK,
+    SQUARE,
+    STANDARD_WEBHOOKS,
+    STRIPE,
+    TWILIO,
+    XERO,
+    ZOHO,
+    GENERIC,
+    NONE,
 )
+_PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ALL})
 
 
 def presets() -> Mapping[str, Preset]:

@@ -14,6 +14,7 @@ from crossdock.connectors.webhooks.identity import EventIdentity, joined, member
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import NUMBER, HmacScheme
+from crossdock.connectors.webhooks.times import time_of
 from crossdock.mapping.json_values import JsonValue
 
 _ROOT = "DocuSignEnvelopeInformation"
@@ -54,14 +55,18 @@ def _identify_json(document: JsonValue) -> EventIdentity:
         # Two recipients may act in one envelope at the same instant.
         id=joined(found, recipient) if recipient else found,
         type=f"docusign.{event}" if event else None,
+        time=time_of(generated),
     )
 
 
 def _identify_xml(status: JsonValue) -> EventIdentity:
     envelope, word = text_of(member(status, "EnvelopeID")), text_of(member(status, "Status"))
+    generated = text_of(member(status, "TimeGenerated"))
     return EventIdentity(
-        id=joined(envelope, word, text_of(member(status, "TimeGenerated"))),
+        id=joined(envelope, word, generated),
         type=f"docusign.envelope-{word.lower()}" if word else None,
+        # The zone is the account's, and not known where the offset is not said.
+        time=None if _TIME_WITHOUT_ZONE.fullmatch(generated or "") else time_of(generated),
     )
 
 

@@ -5,7 +5,7 @@ clock is accepted.
 """
 
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
-from crossdock.connectors.webhooks.identity import LocatedIdentity, Locator
+from crossdock.connectors.webhooks.identity import LocatedIdentity, Locator, TimeLocator
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.scheme import HmacScheme, TimestampRule
 
@@ -23,5 +23,10 @@ STRIPE = Preset(
             signed_content="{timestamp}.{body}",
         )
     ),
-    identify=LocatedIdentity(id=Locator(expression="id"), type=Locator(expression="type"), type_prefix="stripe."),
+    identify=LocatedIdentity(
+        id=Locator(expression="id"),
+        type=Locator(expression="type"),
+        type_prefix="stripe.",
+        time=TimeLocator(expression="created", unit="s"),
+    ),
 )

@@ -1,0 +1,190 @@
+"""Any sender that follows Standard Webhooks (https://www.standardwebhooks.com), version 1.
+
+Signed is `id.timestamp.body`, by a shared secret (`whsec_…`, signatures `v1,…`) or by a private key
+whose public half (`whpk_…`, signatures `v1a,…`) is entered here. The header may hold several
+signatures, and an endpoint several secrets of both kinds. `webhook-id` is the same at each attempt.
+Signing our own webhooks is in `connectors/webhooks/standard.py`.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from hmac import compare_digest, digest
+from typing import TypeAlias
+from uuid import uuid4
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from crossdock.connectors.webhooks import standard
+from crossdock.connectors.webhooks.errors import (
+    InvalidSettingsError,
+    MalformedSignatureError,
+    MalformedTimestampError,
+    MissingSignatureError,
+    MissingTimestampError,
+    WrongSignatureError,
+)
+from crossdock.connectors.webhooks.hmac_signature import check_age, read_time, write_time
+from crossdock.connectors.webhooks.identity import LocatedIdentity, Locator, TimeLocator
+from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
+from crossdock.connectors.webhooks.request import InboundRequest
+from crossdock.connectors.webhooks.scheme import TimestampRule, invalid_secret
+from crossdock.connectors.webhooks.signature import MAX_SIGNATURES, Verified, require_secrets
+
+_ID = "webhook-id"
+_TIMESTAMP = "webhook-timestamp"
+_SIGNATURE = "webhook-signature"
+_PUBLIC = "whpk_"
+_PRIVATE = "whsk_"
+_PUBLIC_BYTES = 32
+_SIZES = {"v1": 32, "v1a": 64}
+_RULE = TimestampRule(header=_TIMESTAMP)
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedKey:
+    key: bytes = field(repr=False)
+    version: str = "v1"
+
+    def made(self, content: bytes, signature: bytes) -> bool:
+        return compare_digest(digest(self.key, content, "sha256"), signature)
+
+
+@dataclass(frozen=True, slots=True)
+class _PublicKey:
+    key: Ed25519PublicKey
+    version: str = "v1a"
+
+    def made(self, content: bytes, signature: bytes) -> bool:
+        try:
+            self.key.verify(signature, content)
+        except InvalidSignature:
+            return False
+        return True
+
+
+_Key: TypeAlias = _SharedKey | _PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class StandardSignature:
+    """A shared secret, or the sender's public key."""
+
+    needs_secret: bool = True
+
+    def check_secret(self, secret: str, *, pointer: str = "") -> None:
+        """Raise InvalidSettingsError for what is neither `whsec_…` nor `whpk_…`."""
+        _read_key(secret, pointer)
+
+    def new_secret(self) -> str:
+        """A fresh random `whsec_…`."""
+        return standard.new_symmetric_secret()
+
+    def verify(
+        self, request: InboundRequest, *, secrets: Sequence[str], now: datetime, tolerance_s: int | None = None
+    ) -> Verified:
+        """Accept a request that any of the secrets, or the private half of a public key, signed in time."""
+        require_secrets(secrets)
+        given = _given(request)
+        timestamp = _timestamp(request)
+        content = b"%b.%b.%b" % (_id(request).encode("latin-1"), timestamp.encode(), request.body)
+        keys = [_read_key(secret) for secret in secrets]
+        found = [
+            index
+            for index, key in enumerate(keys)
+            for version, signature in given
+            if version == key.version and key.made(content, signature)
+        ]
+        if not found:
+            raise WrongSignatureError
+        return Verified(found[0], check_age(timestamp, _RULE, now, tolerance_s))
+
+    def sign(self, request: InboundRequest, *, secrets: Sequence[str], now: datetime) -> InboundRequest:
+        """The request with id, time, and a signature by each secret, `whsec_…` or `whsk_…`."""
+        keys = [standard.read_key(secret) for secret in secrets]
+        event_id, timestamp = request.headers.get(_ID) or _new_id(), write_time(now, _RULE)
+        try:
+            written = standard.sign(event_id, int(timestamp), request.body, keys)
+        except ValueError as error:
+            raise InvalidSettingsError(str(error)) from None
+        added = [(_ID, event_id), (_TIMESTAMP, timestamp), (_SIGNATURE, written)]
+        return replace(request, headers=request.headers.replaced(added))
+
+
+def _read_key(secret: str, pointer: str = "") -> _Key:
+    if secret.startswith(_PUBLIC):
+        try:
+            raw = base64.b64decode(secret.removeprefix(_PUBLIC), validate=True)
+        except ValueError:
+            raise invalid_secret(f"Behind {_PUBLIC} the key is not base64.", pointer) from None
+        if len(raw) != _PUBLIC_BYTES:
+            raise invalid_secret(f"Behind {_PUBLIC} stand {len(raw)} bytes; a key has {_PUBLIC_BYTES}.", pointer)
+        return _PublicKey(Ed25519PublicKey.from_public_bytes(raw))
+    if secret.startswith(_PRIVATE):
+        raise invalid_secret(f"{_PRIVATE}… is the sender's private key; enter its public half, {_PUBLIC}….", pointer)
+    key = standard.read_key(secret, pointer=pointer)
+    if not isinstance(key, standard.SymmetricKey):
+        raise invalid_secret(f"Enter the sender's secret, whsec_…, or its public key, {_PUBLIC}….", pointer)
+    return _SharedKey(key.key)
+
+
+def _given(request: InboundRequest) -> list[tuple[str, bytes]]:
+    """Version and bytes of each signature; those of other versions are passed over."""
+    values = request.headers.all(_SIGNATURE)
+    if not any(values):
+        raise MissingSignatureError(f"The webhook has no header {_SIGNATURE}.")
+    parts = [part.partition(",") for value in values for part in value.split()]
+    if len(parts) > MAX_SIGNATURES:
+        raise MalformedSignatureError(f"The header {_SIGNATURE} has more than {MAX_SIGNATURES} parts.")
+    given = [(version, raw) for version, _, text in parts if (raw := _decoded(version, text)) is not None]
+    if not given:
+        raise MalformedSignatureError(f"The header {_SIGNATURE} should hold v1, or v1a, and a signature in base64.")
+    return given
+
+
+def _decoded(version: str, text: str) -> bytes | None:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return raw if len(raw) == _SIZES.get(version) else None
+
+
+def _timestamp(request: InboundRequest) -> str:
+    values = request.headers.all(_TIMESTAMP)
+    if not any(values):
+        raise MissingTimestampError(f"The webhook has no header {_TIMESTAMP}.")
+    if len(values) > 1:
+        raise MalformedTimestampError(f"The webhook has more than one header {_TIMESTAMP}.")
+    read_time(values[0], _RULE)
+    return values[0]
+
+
+def _id(request: InboundRequest) -> str:
+    values = request.headers.all(_ID)
+    if len(values) != 1 or not values[0]:
+        raise MalformedSignatureError(f"The header {_ID}, which is signed, must come exactly once.")
+    return values[0]
+
+
+def _new_id() -> str:
+    return f"msg_{uuid4().hex}"
+
+
+def _companions(_event_type: str | None, event_id: str | None) -> Mapping[str, str]:
+    return {_ID: event_id or _new_id()}
+
+
+STANDARD_WEBHOOKS = Preset(
+    name="standard_webhooks",
+    title="Standard Webhooks",
+    how_to="Enter the URL at the sender, and its signing secret (whsec_…) or public key (whpk_…) here.",
+    secret_from=SecretOrigin.SENDER,
+    signature=StandardSignature(),
+    identify=LocatedIdentity(
+        id=Locator(header=_ID), type=Locator(expression="type"), time=TimeLocator(expression="timestamp")
+    ),
+    companions=_companions,
+)
