@@ -5,7 +5,14 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import structlog
+
+from crossdock.connectors.webhooks import CertificateSource, presets
+from crossdock.connectors.webhooks.certificate_fetching import FetchedCertificates
+from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
+from crossdock.connectors.webhooks.trial_certificates import TrialCertificates, new_trial_identity, trial_certificate
 from crossdock.db import embedded, migrate
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
@@ -43,6 +50,12 @@ from crossdock.kit.crypto import KeyRing, new_key
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.secret_files import read_or_make
 from crossdock.settings import Settings
+
+_TRIAL_METHODS = {
+    name: preset.signature for name, preset in presets().items() if isinstance(preset.signature, CertificateSignature)
+}
+
+_log = structlog.get_logger(__name__)
 
 # A dead worker's jobs are taken over a little after its lanes.
 _TAKEOVER_IN_LEASES = 1.5
@@ -168,9 +181,32 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             clock=clock,
         ),
         inbound=build_inbound(
-            database=database, key_ring=key_ring, changes=changes, clock=clock, base_url=settings.public_url
+            database=database,
+            key_ring=key_ring,
+            changes=changes,
+            certificates=_certificates(settings, transport=transport, clock=clock),
+            clock=clock,
+            base_url=settings.public_url,
         ),
     )
+
+
+def _certificates(settings: Settings, *, transport: Transport, clock: Clock) -> CertificateSource:
+    """Where the certificates of webhooks' senders come from: the web, and for testing our own."""
+    trusted = {}
+    if settings.trust_test_webhooks:
+        _log.warning(
+            "test_webhooks_trusted",
+            danger="Whoever can read the folder can forge webhooks of PayPal and Amazon SNS to every tenant.",
+            folder=str(trial_folder(settings)),
+            mend="Unset CROSSDOCK_TRUST_TEST_WEBHOOKS once the set-up is tried.",
+        )
+        trusted = {
+            method.trial_url: trial_certificate(trial_identity(settings, name, method))
+            for name, method in _TRIAL_METHODS.items()
+        }
+    fetched = FetchedCertificates(transport=transport, clock=clock)
+    return TrialCertificates(others=fetched, trusted=trusted, urls={one.trial_url for one in _TRIAL_METHODS.values()})
 
 
 def breaker_policy(settings: Settings) -> BreakerPolicy:
@@ -252,6 +288,17 @@ def operator_key(settings: Settings) -> str:
     if settings.operator_key is not None:
         return settings.operator_key.get_secret_value()
     return read_or_make(settings.data_dir / "operator_key", lambda: f"cdo_{secrets.token_urlsafe(32)}")
+
+
+def trial_folder(settings: Settings) -> Path:
+    """Where the keys lie with which `crossdock webhook sign` signs in a sender's place."""
+    return settings.data_dir / "webhook-testing"
+
+
+def trial_identity(settings: Settings, preset: str, method: CertificateSignature) -> str:
+    """The installation's own key and certificate to test a preset's webhooks with, made on first use."""
+    path = trial_folder(settings) / f"{preset}.pem"
+    return read_or_make(path, lambda: new_trial_identity(method, now=SystemClock().now()))
 
 
 async def _check_schema(dsn: str) -> None:

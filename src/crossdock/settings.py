@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     allowed_networks: _CommaSeparated = Field(
         default=(), description="Inner networks (CIDR) that deliveries may reach in spite of being private."
     )
+    trust_test_webhooks: bool = Field(
+        default=False,
+        description="Believe what `crossdock webhook sign` makes in place of PayPal and Amazon SNS; for development: "
+        "whoever can read the data folder can then forge their webhooks.",
+    )
     require_event_types: bool = Field(
         default=False, description="Refuse events whose type is not in the tenant's catalogue."
     )

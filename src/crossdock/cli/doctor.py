@@ -19,7 +19,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from crossdock.bootstrap import encryption_keys
+from crossdock.bootstrap import encryption_keys, trial_folder
 from crossdock.cli.output import AsJson, print_json
 from crossdock.cli.processes import running_hub
 from crossdock.db import embedded, migrate
@@ -119,6 +119,7 @@ def _show(finding: Finding) -> None:
 async def _examine(settings: Settings, examination: Examination) -> None:
     examination.ok("versions", f"Crossdock {version('crossdock')} on Python {platform.python_version()}")
     _data_folder(settings, examination)
+    _test_webhooks(settings, examination)
     await _port(settings, examination)
     async with _connection(settings, examination) as connection:
         if connection is None:
@@ -135,6 +136,15 @@ async def _examine(settings: Settings, examination: Examination) -> None:
         for check in checks:
             await check(connection, examination)
         await _secrets(connection, settings, examination)
+
+
+def _test_webhooks(settings: Settings, examination: Examination) -> None:
+    if settings.trust_test_webhooks:
+        examination.wrong(
+            "test webhooks",
+            f"whoever can read {trial_folder(settings)} can forge webhooks of PayPal and Amazon SNS to every tenant",
+            "Unset CROSSDOCK_TRUST_TEST_WEBHOOKS once the set-up is tried.",
+        )
 
 
 def _data_folder(settings: Settings, examination: Examination) -> None:

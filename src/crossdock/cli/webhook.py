@@ -10,7 +10,9 @@ import typer
 
 from crossdock.cli import endpoint, subscription
 from crossdock.cli.output import AsJson, print_json, show_rows
-from crossdock.connectors.webhooks import EventIdentity, InboundRequest, preset_for, presets, sign
+from crossdock.cli.own_signer import own_signer
+from crossdock.connectors.webhooks import EventIdentity, InboundRequest, Preset, preset_for, presets, sign
+from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
 from crossdock.features.inbound.schemas import PresetOut
 from crossdock.kit.errors import InvalidInputError
 
@@ -47,25 +49,38 @@ def sign_webhook(  # noqa: PLR0913 - each is an option of the command
     curl: Annotated[bool, typer.Option("--curl", help="Print a curl command that sends it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a webhook as its sender would: prints the headers to send with the body."""
-    source = preset_for(
-        preset, endpoint.read_settings(settings), name_pointer="--preset", settings_pointer="--settings"
-    )
+    """Make a webhook as its sender would: prints the headers to send with the body.
+
+    Behind an empty line comes the body, where the sender's signature or secret stands in it.
+    """
+    given = _read_body(body)
+    source, key = own_signer(_source(preset, settings), endpoint.read_secret(secret) or "")
     signed = sign(
         source,
-        secret=endpoint.read_secret(secret) or "",
-        body=_read_body(body),
+        secret=key,
+        body=given,
         url=url,
         now=datetime.now(UTC),
         event=EventIdentity(event_id, event_type),
     )
+    changed = None if signed.body == given else signed.body.decode()
     if as_json:
-        print_json({"method": signed.method, "url": signed.url, "headers": dict(signed.headers.items())})
+        headers = dict(signed.headers.items())
+        print_json({"method": signed.method, "url": signed.url, "headers": headers, "body": changed})
     elif curl:
-        typer.echo(_curl(signed, body))
+        typer.echo(_curl(signed, body, changed))
     else:
         for name, value in signed.headers.items():
             typer.echo(f"{name}: {value}")
+        if changed is not None:
+            typer.echo(f"\n{changed}")
+
+
+def _source(name: str, settings: Path | None) -> Preset:
+    known = presets().get(name)
+    if settings is None and known is not None and isinstance(known.signature, CertificateSignature):
+        return known  # what its settings say is whom to accept, and nothing of how to sign
+    return preset_for(name, endpoint.read_settings(settings), name_pointer="--preset", settings_pointer="--settings")
 
 
 def _read_body(path: Path) -> bytes:
@@ -77,6 +92,7 @@ def _read_body(path: Path) -> bytes:
         raise InvalidInputError(f"The body cannot be read from {path}: {error.strerror}.") from None
 
 
-def _curl(signed: InboundRequest, body: Path) -> str:
+def _curl(signed: InboundRequest, body: Path, changed: str | None) -> str:
     headers = [part for name, value in signed.headers.items() for part in ("-H", f"{name}: {value}")]
-    return shlex.join(["curl", "-sS", "-X", signed.method, *headers, "--data-binary", f"@{body}", signed.url])
+    content = ["--data-binary", f"@{body}"] if changed is None else ["--data-raw", changed]
+    return shlex.join(["curl", "-sS", "-X", signed.method, *headers, *content, signed.url])

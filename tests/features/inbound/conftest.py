@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from crossdock.api.app import create_app
-from crossdock.connectors.webhooks import EventIdentity, SecretOrigin, preset_for, sign
+from crossdock.connectors.webhooks import CertificateSource, EventIdentity, SecretOrigin, preset_for, sign
+from crossdock.connectors.webhooks.certificate_fetching import FetchedCertificates
 from crossdock.db.audit import Actor
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database, Role
@@ -23,6 +24,8 @@ from crossdock.features.inbound.schemas import EndpointCreated, EndpointIn
 from crossdock.features.inbound.service import EndpointService
 from crossdock.features.inbound.tasks import InboundTasks, Publisher
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
+from crossdock.gateway.addresses import AddressPolicy
+from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.http.access import Gatekeeper, Principal, RateState
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import RetryPolicy, TaskRegistry
@@ -198,11 +201,25 @@ async def add_tenant(database: Database, slug: str) -> UUID:
 
 
 @asynccontextmanager
-async def open_hub(database: Database, *, base_url: str | None = None, tenant: str = "acme") -> AsyncIterator[Hub]:
+async def open_hub(
+    database: Database,
+    *,
+    base_url: str | None = None,
+    tenant: str = "acme",
+    certificates: CertificateSource | None = None,
+) -> AsyncIterator[Hub]:
     clock = FixedClock(datetime.now(UTC))
     key_ring = KeyRing([new_key()])
     changes = ChangeFeed(dsn=database.dsn)
-    inbound = build_inbound(database=database, key_ring=key_ring, changes=changes, clock=clock, base_url=base_url)
+    transport = AiohttpTransport(policy=AddressPolicy(allow_loopback=True))
+    inbound = build_inbound(
+        database=database,
+        key_ring=key_ring,
+        changes=changes,
+        certificates=certificates or FetchedCertificates(transport=transport, clock=clock),
+        clock=clock,
+        base_url=base_url,
+    )
     routes = RouteTable(database=database, changes=changes, clock=clock)
     writer = EventWriter(database=database, router=routes, clock=clock)
     interest = Curiosity()
@@ -217,6 +234,7 @@ async def open_hub(database: Database, *, base_url: str | None = None, tenant: s
         trusted_proxies=["127.0.0.2"],
     )
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(transport.aclose)
         for part in (inbound, writer, work):
             part.start()
             stack.push_async_callback(part.stop)

@@ -6,6 +6,7 @@ request, `read_document`, `identify`.
 
 from crossdock.connectors.webhooks.address_lists import AddressList
 from crossdock.connectors.webhooks.bodies import BodyFormat, BodyLimits, ParsedBody, parse_body
+from crossdock.connectors.webhooks.certificates import CertificateSource
 from crossdock.connectors.webhooks.extract import identify, read_document
 from crossdock.connectors.webhooks.identity import EventIdentity
 from crossdock.connectors.webhooks.preset import Answer, Preset, SecretOrigin
@@ -14,13 +15,14 @@ from crossdock.connectors.webhooks.request import Headers, InboundRequest
 from crossdock.connectors.webhooks.scheme import HmacScheme, read_scheme
 from crossdock.connectors.webhooks.sign import sign
 from crossdock.connectors.webhooks.signature import Verified
-from crossdock.connectors.webhooks.verify import verify
+from crossdock.connectors.webhooks.verify import verify, verify_with_certificates
 
 __all__ = [
     "AddressList",
     "Answer",
     "BodyFormat",
     "BodyLimits",
+    "CertificateSource",
     "EventIdentity",
     "Headers",
     "HmacScheme",
@@ -37,4 +39,5 @@ __all__ = [
     "read_scheme",
     "sign",
     "verify",
+    "verify_with_certificates",
 ]

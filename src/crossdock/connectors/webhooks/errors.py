@@ -9,14 +9,21 @@ WebhookRefusedError             401  not proven to come from the sender
 ├── StaleTimestampError
 ├── FutureTimestampError
 ├── MissingSecretError               the endpoint has no secret to check with
-└── UntrustedProxyError              what only a proxy can know came from no proxy of ours
+├── UntrustedProxyError              what only a proxy can know came from no proxy of ours
+├── WrongCertificateError            what signed it is no certificate of the sender's
+└── UnknownTopicError                not from a topic that the endpoint accepts
+CertificateUnavailableError     503  the sender's certificate cannot be fetched now; it should send again
 AddressRefusedError             403  the source address is not on the list
 InvalidBodyError                422  not the JSON, XML or form that it says it is
 UnsupportedBodyError            415  a content type that is not read
+└── UnsupportedEncodingError         a content coding that is not undone
 InvalidSettingsError            422  the endpoint's own settings; `faults` says where
 """
 
-from crossdock.kit.errors import CrossdockError, Fault, ForbiddenError, InvalidInputError
+from collections.abc import Mapping
+from typing import ClassVar
+
+from crossdock.kit.errors import CrossdockError, Fault, ForbiddenError, InvalidInputError, UnavailableError
 
 
 class WebhookRefusedError(CrossdockError):
@@ -91,6 +98,27 @@ class UntrustedProxyError(WebhookRefusedError):
     code = "proxy_untrusted"
 
 
+class WrongCertificateError(WebhookRefusedError):
+    """The certificate that the webhook is signed with is not the sender's, or is not valid."""
+
+    code = "certificate_wrong"
+
+
+class UnknownTopicError(WebhookRefusedError):
+    """The webhook comes from a topic that the endpoint does not accept; add it to topic_arns if it should."""
+
+    code = "topic_unknown"
+
+
+class CertificateUnavailableError(UnavailableError):
+    """The sender's certificate cannot be fetched now, so that nothing can be verified; send again later."""
+
+    code = "certificate_unavailable"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, retry_after_s=10)
+
+
 class AddressRefusedError(ForbiddenError):
     """The webhook comes from an address that the endpoint does not accept."""
 
@@ -111,6 +139,13 @@ class UnsupportedBodyError(CrossdockError):
 
     code = "unsupported_body"
     status = 415
+
+
+class UnsupportedEncodingError(UnsupportedBodyError):
+    """The body's content coding is not one that Crossdock undoes; send gzip, or the body as it is."""
+
+    code = "unsupported_encoding"
+    headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "gzip, identity"}
 
 
 class InvalidSettingsError(InvalidInputError):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
+from crossdock.connectors.webhooks.certificates import CertificateSource
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
 from crossdock.connectors.webhooks.preset import Preset
 from crossdock.connectors.webhooks.request import InboundRequest
@@ -21,9 +23,31 @@ def verify(
     """Accept a request that one of the secrets signed; several secrets overlap during a rotation.
 
     `now` is aware; `tolerance_s` replaces the preset's own. Raises the WebhookRefusedError named after
-    the reason. An error about the timestamp's age means that the signature itself is right.
+    the reason. An error about the timestamp's age means that the signature itself is right. For
+    senders that sign with a certificate, see `verify_with_certificates`.
     """
     return signature_of(source).verify(request, secrets=secrets, now=now, tolerance_s=tolerance_s)
+
+
+async def verify_with_certificates(
+    source: Preset | HmacScheme,
+    *,
+    request: InboundRequest,
+    secrets: Sequence[str],
+    now: datetime,
+    certificates: CertificateSource,
+    tolerance_s: int | None = None,
+) -> Verified:
+    """As `verify`, with the certificate that the request names, where its sender signs with one.
+
+    Waits for nothing for all others. Raises CertificateUnavailableError as well.
+    """
+    method = signature_of(source)
+    if isinstance(method, CertificateSignature):
+        url = method.certificate_url(request)
+        found = await certificates.certificate(url, with_issuers=method.needs_issuers)
+        method = method.with_certificate(found)
+    return method.verify(request, secrets=secrets, now=now, tolerance_s=tolerance_s)
 
 
 def signature_of(source: Preset | HmacScheme) -> SignatureMethod:

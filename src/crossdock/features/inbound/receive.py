@@ -12,15 +12,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crossdock.connectors.webhooks import (
+    CertificateSource,
     EventIdentity,
     Headers,
     InboundRequest,
     Preset,
     read_document,
-    verify,
+    verify_with_certificates,
 )
 from crossdock.connectors.webhooks.errors import (
     AddressRefusedError,
+    CertificateUnavailableError,
     InvalidBodyError,
     UnsupportedBodyError,
     WebhookRefusedError,
@@ -53,12 +55,20 @@ class Receiver:
     """Takes webhooks in."""
 
     def __init__(
-        self, *, doors: DoorTable, intake: Intake, refusals: RefusalLog, clock: Clock, base_url: str | None = None
+        self,
+        *,
+        doors: DoorTable,
+        intake: Intake,
+        refusals: RefusalLog,
+        certificates: CertificateSource,
+        clock: Clock,
+        base_url: str | None = None,
     ) -> None:
         self._doors = doors
         self._intake = intake
         self._refusals = refusals
         self._clock = clock
+        self._certificates = certificates
         self._base_url = base_url
 
     def route(self) -> Route:
@@ -69,7 +79,7 @@ class Receiver:
         """Take one webhook in; answers once it is durable.
 
         Raises NoDoorError, WebhookRefusedError, AddressRefusedError, BrokenEndpointError,
-        EndpointPausedError or UnavailableError.
+        EndpointPausedError, CertificateUnavailableError or UnavailableError.
         """
         door = await self._door(request)
         preset = door.preset
@@ -83,16 +93,17 @@ class Receiver:
             greeting = preset.handshake(inbound)
             if greeting is not None:
                 return response_of(greeting)
-            verify(
+            await verify_with_certificates(
                 preset,
                 request=inbound,
                 secrets=door.secrets_at(now := self._clock.now()),
                 now=now,
+                certificates=self._certificates,
                 tolerance_s=door.tolerance_s,
             )
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
-        except AddressRefusedError as error:
+        except (AddressRefusedError, CertificateUnavailableError) as error:
             self._note(request, door, error)
             raise
         except WebhookRefusedError as error:

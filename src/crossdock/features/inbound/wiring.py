@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from starlette.routing import Route
 
+from crossdock.connectors.webhooks import CertificateSource
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
 from crossdock.features.events.ingest import EventWriter
@@ -73,7 +74,13 @@ class InboundWork:
 
 
 def build_inbound(
-    *, database: Database, key_ring: KeyRing, changes: ChangeFeed, clock: Clock, base_url: str | None
+    *,
+    database: Database,
+    key_ring: KeyRing,
+    changes: ChangeFeed,
+    certificates: CertificateSource,
+    clock: Clock,
+    base_url: str | None,
 ) -> Inbound:
     """What an API needs, listening to `changes`; `base_url` is where the world reaches this hub."""
     secret_box = SecretBox(key_ring=key_ring)
@@ -88,7 +95,9 @@ def build_inbound(
         receipts=ReceiptService(),
         intake=intake,
         refusals=refusals,
-        receiver=Receiver(doors=doors, intake=intake, refusals=refusals, clock=clock, base_url=base_url),
+        receiver=Receiver(
+            doors=doors, intake=intake, refusals=refusals, certificates=certificates, clock=clock, base_url=base_url
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from crossdock.connectors.webhooks.errors import InvalidSettingsError
 from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.presets.amazon_sns import AMAZON_SNS
 from crossdock.connectors.webhooks.presets.basic_auth import BASIC_AUTH
 from crossdock.connectors.webhooks.presets.builder_io import BUILDER_IO
 from crossdock.connectors.webhooks.presets.docusign import DOCUSIGN
@@ -17,10 +18,12 @@ from crossdock.connectors.webhooks.presets.mailgun import MAILGUN
 from crossdock.connectors.webhooks.presets.microsoft_graph import MICROSOFT_GRAPH
 from crossdock.connectors.webhooks.presets.motive import MOTIVE
 from crossdock.connectors.webhooks.presets.mutual_tls import MUTUAL_TLS
+from crossdock.connectors.webhooks.presets.paypal import PAYPAL
 from crossdock.connectors.webhooks.presets.quickbooks import QUICKBOOKS
 from crossdock.connectors.webhooks.presets.quiltt import QUILTT
 from crossdock.connectors.webhooks.presets.salesforce import SALESFORCE
 from crossdock.connectors.webhooks.presets.samsara import SAMSARA
+from crossdock.connectors.webhooks.presets.sendgrid import SENDGRID
 from crossdock.connectors.webhooks.presets.shared_secret import SHARED_SECRET
 from crossdock.connectors.webhooks.presets.slack import SLACK
 from crossdock.connectors.webhooks.presets.square import SQUARE
@@ -33,6 +36,7 @@ from crossdock.kit.errors import Fault
 
 # By name, and last what is no sender's own.
 _ALL = (
+    AMAZON_SNS,
     BASIC_AUTH,
     BUILDER_IO,
     DOCUSIGN,
@@ -46,10 +50,12 @@ _ALL = (
     MICROSOFT_GRAPH,
     MOTIVE,
     MUTUAL_TLS,
+    PAYPAL,
     QUICKBOOKS,
     QUILTT,
     SALESFORCE,
     SAMSARA,
+    SENDGRID,
     SHARED_SECRET,
     SLACK,
     SQUARE,
