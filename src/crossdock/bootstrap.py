@@ -36,6 +36,7 @@ from crossdock.features.events.ingest import EventWriter
 from crossdock.features.events.publishing import Publishing
 from crossdock.features.events.service import EventService
 from crossdock.features.identity.wiring import Identity, build_identity
+from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
@@ -89,6 +90,7 @@ class Services:
     sender: Sender
     trial: Trial
     subscriptions: SubscriptionService
+    handlers: HandlerRegistry
     inbound: Inbound
 
     def provided(self) -> dict[type, object]:
@@ -146,6 +148,8 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     catalogue = Catalogue(database=database, changes=changes, require_known=settings.require_event_types)
     loader = DestinationLoader(database=database, key_ring=key_ring)
     sender = Sender(authenticator=Authenticator(transport=transport, clock=clock), clock=clock)
+    handlers = HandlerRegistry()
+    handlers.load()
     trial = Trial(database=database, loader=loader, sender=sender, clock=clock)
     limits = SubscriptionLimits(most=settings.max_subscriptions, policy=policy, breaker=breaker_policy(settings))
     return Services(
@@ -180,11 +184,13 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             limits=limits,
             clock=clock,
         ),
+        handlers=handlers,
         inbound=build_inbound(
             database=database,
             key_ring=key_ring,
             changes=changes,
             certificates=_certificates(settings, transport=transport, clock=clock),
+            handlers=handlers,
             clock=clock,
             base_url=settings.public_url,
         ),
@@ -224,6 +230,8 @@ def inbound_work(services: Services) -> tuple[InboundWork, JobRunner]:
         database=services.database,
         writer=services.writer,
         interest=services.routes,
+        handlers=services.handlers,
+        transport=services.transport,
         clock=services.clock,
         max_payload_bytes=services.settings.max_payload_bytes,
     )

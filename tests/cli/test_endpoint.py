@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from crossdock.bootstrap import Services, build, inbound_work
 from crossdock.cli.main import app
-from crossdock.features.inbound.intake import NewReceipt
+from crossdock.features.inbound.new_receipts import NewReceipt
 from crossdock.features.inbound.queue import process_job
 from crossdock.jobs.tasks import TaskRun
 from crossdock.kit.ids import IdKind, new_uuid, parse_id

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from crossdock.bootstrap import Services
 from crossdock.cli.commands import InTenant, TenantSlug, in_tenant, run
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
+from crossdock.cli.times import moment
 from crossdock.features.inbound.models import EndpointStatus, EndpointTarget, ReceiptStatus
 from crossdock.features.inbound.schemas import (
     EndpointCreated,
@@ -20,6 +21,7 @@ from crossdock.features.inbound.schemas import (
     EndpointStatistics,
     ReceiptDetail,
     ReceiptOut,
+    RetryIn,
     RetryOut,
     RotateSecretIn,
 )
@@ -235,23 +237,32 @@ def receipt(
 
 @app.command()
 def retry(
-    what: Annotated[str, typer.Argument(help="A dead receipt (rcp_…), or an endpoint (wep_…) for all its dead ones.")],
+    what: Annotated[
+        list[str], typer.Argument(help="Dead receipts (rcp_…), or an endpoint (wep_…) for all its dead ones.")
+    ],
     *,
     tenant: TenantSlug,
+    since: Annotated[str | None, typer.Option(help="Of an endpoint: received since then (a time, or 2h ago).")] = None,
+    until: Annotated[str | None, typer.Option(help="Of an endpoint: received before then.")] = None,
+    error: Annotated[str | None, typer.Option(help="Of an endpoint: whose error contains this.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Process dead receipts again."""
+    given = RetryIn(since=moment(since) if since else None, until=moment(until) if until else None, error=error or None)
 
     async def work(services: Services) -> RetryOut:
         service = services.inbound.receipts
         async with in_tenant(services, tenant) as place:
-            if what.startswith(IdKind.ENDPOINT):
-                endpoint_id = parse_id(IdKind.ENDPOINT, what)
+            if len(what) == 1 and what[0].startswith(IdKind.ENDPOINT):
+                endpoint_id = parse_id(IdKind.ENDPOINT, what[0])
                 return RetryOut(
-                    retried=await service.retry_dead(place.session, place.actor, place.tenant_id, endpoint_id)
+                    retried=await service.retry_dead(place.session, place.actor, place.tenant_id, endpoint_id, given)
                 )
-            await service.retry(place.session, place.actor, parse_id(IdKind.RECEIPT, what))
-        return RetryOut(retried=1)
+            if given != RetryIn():
+                raise InvalidInputError("--since, --until and --error choose among one endpoint's dead receipts.")
+            for receipt_id in what:
+                await service.retry(place.session, place.actor, parse_id(IdKind.RECEIPT, receipt_id))
+        return RetryOut(retried=len(what))
 
     show_one(run(work), as_json=as_json)
 

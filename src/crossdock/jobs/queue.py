@@ -78,12 +78,17 @@ async def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> int:
 
 async def enqueue_in_session(session: AsyncSession, jobs: Sequence[NewJob]) -> int:
     """Add jobs in the session's transaction; returns how many were not there yet."""
+    return await enqueue(await connection_of(session), jobs)
+
+
+async def connection_of(session: AsyncSession) -> Connection:
+    """The connection of a session, which has written all it was given so far; its transaction is the session's."""
     await session.flush()
     raw = await (await session.connection()).get_raw_connection()
     connection = cast("Connection", raw.driver_connection)
     if not connection.is_in_transaction():
-        raise RuntimeError("enqueue_in_session needs a session whose transaction has begun, such as Database.tenant's")
-    return await enqueue(connection, jobs)
+        raise RuntimeError("jobs need a session whose transaction has begun, such as Database.tenant's")
+    return connection
 
 
 def without_job(key: str) -> str:

@@ -20,9 +20,11 @@ from crossdock.features.deliveries.routing import RouteTable
 from crossdock.features.events.ingest import EventWriter
 from crossdock.features.inbound.doors import DoorTable
 from crossdock.features.inbound.endpoints import router
+from crossdock.features.inbound.handlers import HandlerRegistry
+from crossdock.features.inbound.processor import Publisher
 from crossdock.features.inbound.schemas import EndpointCreated, EndpointIn
 from crossdock.features.inbound.service import EndpointService
-from crossdock.features.inbound.tasks import InboundTasks, Publisher
+from crossdock.features.inbound.tasks import InboundTasks
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
@@ -74,6 +76,8 @@ class Hub:
     inbound: Inbound
     work: InboundWork
     interest: Curiosity
+    handlers: HandlerRegistry
+    transport: AiohttpTransport
     api: ApiClient
     tenant_id: UUID
     tenant: str
@@ -160,26 +164,40 @@ class Hub:
     async def is_state(self, state: str) -> bool:
         return bool((await self.only_receipt())["state"] == state)
 
-    def tasks(self, events: Publisher | None = None) -> InboundTasks:
-        """Tasks that publish to `events`, and are tried again at once."""
-        return InboundTasks(
-            receipts=self.work.repository,
-            events=events or self.writer,
+    def new_work(self, events: Publisher | None = None) -> InboundWork:
+        """What a worker does, publishing to `events`; it tries again at once."""
+        return build_inbound_work(
+            database=self.database,
+            writer=events or self.writer,
             interest=self.interest,
+            handlers=self.handlers,
+            transport=self.transport,
+            clock=self.clock,
             max_payload_bytes=MAX_BODY_BYTES,
             retry=AT_ONCE,
         )
 
     @asynccontextmanager
+    async def tasks(self, events: Publisher | None = None) -> AsyncIterator[InboundTasks]:
+        """The tasks of such a worker, to be called by hand."""
+        work = self.new_work(events)
+        work.start()
+        try:
+            yield work.tasks
+        finally:
+            await work.stop()
+
+    @asynccontextmanager
     async def worker(self, events: Publisher | None = None) -> AsyncIterator[JobRunner]:
         registry = TaskRegistry()
-        self.tasks(events).register(registry)
-        runner = JobRunner(database=self.database, registry=registry, takeover_after_s=2)
-        runner.start()
-        try:
-            yield runner
-        finally:
-            await runner.stop()
+        async with self.tasks(events) as tasks:
+            tasks.register(registry)
+            runner = JobRunner(database=self.database, registry=registry, takeover_after_s=2)
+            runner.start()
+            try:
+                yield runner
+            finally:
+                await runner.stop()
 
     async def work_off(self) -> None:
         """Run a worker until there is nothing left to do."""
@@ -212,11 +230,13 @@ async def open_hub(
     key_ring = KeyRing([new_key()])
     changes = ChangeFeed(dsn=database.dsn)
     transport = AiohttpTransport(policy=AddressPolicy(allow_loopback=True))
+    handlers = HandlerRegistry()
     inbound = build_inbound(
         database=database,
         key_ring=key_ring,
         changes=changes,
         certificates=certificates or FetchedCertificates(transport=transport, clock=clock),
+        handlers=handlers,
         clock=clock,
         base_url=base_url,
     )
@@ -224,7 +244,13 @@ async def open_hub(
     writer = EventWriter(database=database, router=routes, clock=clock)
     interest = Curiosity()
     work = build_inbound_work(
-        database=database, writer=writer, interest=interest, clock=clock, max_payload_bytes=MAX_BODY_BYTES
+        database=database,
+        writer=writer,
+        interest=interest,
+        handlers=handlers,
+        transport=transport,
+        clock=clock,
+        max_payload_bytes=MAX_BODY_BYTES,
     )
     app = create_app(
         {Database: database, Gatekeeper: OpenDoor(), **inbound.provided()},
@@ -248,6 +274,8 @@ async def open_hub(
             inbound=inbound,
             work=work,
             interest=interest,
+            handlers=handlers,
+            transport=transport,
             api=api,
             tenant_id=tenant_id,
             tenant=tenant,

@@ -4,7 +4,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from crossdock.features.inbound.intake import NewReceipt
+from crossdock.features.inbound.new_receipts import NewReceipt
 from crossdock.kit.ids import new_uuid
 from tests.features.inbound.conftest import Hub, add_tenant
 

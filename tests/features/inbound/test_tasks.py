@@ -193,10 +193,11 @@ async def test_a_failure_of_ours_is_tried_again(hub: Hub) -> None:
 async def test_a_receipt_shows_what_went_wrong_while_it_is_tried_again(hub: Hub) -> None:
     await hub.send(await hub.endpoint(), BODY, event=ISSUE)
     receipt = await hub.only_receipt()
-    tasks = hub.tasks(Unreliable(hub, failures=1, error=RuntimeError("with a secret in it")))
     run = TaskRun(process_job(hub.tenant_id, receipt["id"]).payload, 1)
-    with pytest.raises(RuntimeError):
-        await tasks.process(run)
+    unreliable = Unreliable(hub, failures=1, error=RuntimeError("with a secret in it"))
+    async with hub.tasks(unreliable) as tasks:
+        with pytest.raises(RuntimeError):
+            await tasks.process(run)
     receipt = await hub.only_receipt()
     assert (receipt["state"], receipt["try_count"], receipt["error"]) == ("received", 1, "RuntimeError")
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 
 from crossdock.connectors.webhooks import presets
+from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.models import EndpointStatus, ReceiptStatus
 from crossdock.features.inbound.receipts import ReceiptService
 from crossdock.features.inbound.schemas import (
@@ -13,9 +14,11 @@ from crossdock.features.inbound.schemas import (
     EndpointOut,
     EndpointSettings,
     EndpointStatistics,
+    HandlerOut,
     PresetOut,
     ReceiptDetail,
     ReceiptOut,
+    RetryIn,
     RetryOut,
     RotateSecretIn,
 )
@@ -31,6 +34,7 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["Webhooks in"])
 WebhookReader = Annotated[Principal, Requires(Permission.WEBHOOK_READ)]
 WebhookKeeper = Annotated[Principal, Requires(Permission.WEBHOOK_MANAGE)]
 Endpoints = Annotated[EndpointService, Provided(EndpointService)]
+Handlers = Annotated[HandlerRegistry, Provided(HandlerRegistry)]
 Receipts = Annotated[ReceiptService, Provided(ReceiptService)]
 
 _ONE = "/endpoints/{endpoint_id}"
@@ -41,6 +45,12 @@ _RETENTION_HOURS = 30 * 24
 async def list_presets(_: WebhookReader) -> list[PresetOut]:
     """The kinds of senders that Crossdock knows, each with what to do on its side."""
     return [PresetOut.of(preset) for preset in presets().values()]
+
+
+@router.get("/handlers")
+async def list_handlers(_: WebhookReader, handlers: Handlers) -> list[HandlerOut]:
+    """The handlers that are installed here, for endpoints with that target."""
+    return [HandlerOut(name=name, description=text) for name, text in handlers.descriptions().items()]
 
 
 @router.get("/endpoints")
@@ -167,20 +177,32 @@ async def list_receipts(
     page: Paging,
     endpoint_id: str,
     status: ReceiptStatus | None = None,
+    parent_id: Annotated[str | None, Query(description="Those of the events that this webhook brought.")] = None,
 ) -> Page[ReceiptOut]:
     """What an endpoint received, newest first."""
-    rows = await receipts.list(session, page, endpoint_id=parse_id(IdKind.ENDPOINT, endpoint_id), status=status)
+    rows = await receipts.list(
+        session,
+        page,
+        endpoint_id=parse_id(IdKind.ENDPOINT, endpoint_id),
+        status=status,
+        parent_id=None if parent_id is None else parse_id(IdKind.RECEIPT, parent_id),
+    )
     kept, next_cursor = cut(rows, page, lambda row: parse_id(IdKind.RECEIPT, row.id))
     return Page(items=kept, next_cursor=next_cursor)
 
 
 @router.post(_ONE + "/retry", status_code=202)
 async def retry_dead_receipts(
-    keeper: WebhookKeeper, session: TenantSession, actor: CurrentActor, receipts: Receipts, endpoint_id: str
+    keeper: WebhookKeeper,
+    session: TenantSession,
+    actor: CurrentActor,
+    receipts: Receipts,
+    endpoint_id: str,
+    given: RetryIn | None = None,
 ) -> RetryOut:
-    """Process an endpoint's dead receipts again, the oldest 10,000 at most."""
+    """Process an endpoint's dead receipts again: those that fit all that is given, the oldest 10,000 at most."""
     parsed = parse_id(IdKind.ENDPOINT, endpoint_id)
-    return RetryOut(retried=await receipts.retry_dead(session, actor, keeper.tenant_id, parsed))
+    return RetryOut(retried=await receipts.retry_dead(session, actor, keeper.tenant_id, parsed, given or RetryIn()))
 
 
 @router.get("/receipts/{receipt_id}")

@@ -10,12 +10,16 @@ CrossdockError
 ├── ConflictError
 │   ├── PathTakenError            409
 │   └── ReceiptNotDeadError       409
-└── UnavailableError
-    ├── BrokenEndpointError       503  its stored settings cannot be used by this version
-    └── EndpointPausedError       503  it is paused, and refuses meanwhile
+├── UnavailableError
+│   ├── BrokenEndpointError       503  its stored settings cannot be used by this version
+│   ├── EndpointPausedError       503  it is paused, and refuses meanwhile
+│   ├── HandlerMissingError       503  its handler is not installed where receipts are processed
+│   ├── HandlerFailedError        503
+│   └── NotConfirmedError         503  the URL that a sender wants called did not answer with 2xx
+└── UnprocessableReceiptError     422  no try can succeed as things stand
 """
 
-from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from crossdock.kit.errors import ConflictError, CrossdockError, InvalidInputError, NotFoundError, UnavailableError
 
 
 class InvalidEndpointError(InvalidInputError):
@@ -64,3 +68,28 @@ class EndpointPausedError(UnavailableError):
     """The endpoint is paused, and takes nothing until it is enabled again; send it again later."""
 
     code = "endpoint_paused"
+
+
+class HandlerMissingError(UnavailableError):
+    """The endpoint's handler is not installed here."""
+
+    code = "handler_missing"
+
+
+class HandlerFailedError(UnavailableError):
+    """The endpoint's handler failed; the worker's log says more."""
+
+    code = "handler_failed"
+
+
+class NotConfirmedError(UnavailableError):
+    """The sender's subscription could not be confirmed."""
+
+    code = "not_confirmed"
+
+
+class UnprocessableReceiptError(CrossdockError):
+    """The receipt cannot be processed as things stand."""
+
+    code = "unprocessable_receipt"
+    status = 422

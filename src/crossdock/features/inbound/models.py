@@ -119,7 +119,8 @@ class Receipt(Base):
     """One verified webhook, byte for byte as it came; or one event of a webhook that brought several.
 
     The events' receipts have the ids that follow their `parent_id`'s. A large body is not in `body` but in
-    the file store, under `body_file`. Partitioned by day of `id`.
+    the file store, under `body_file`. One of an ordered endpoint that failed, and holds up those behind it,
+    is tried again at `retry_at`. Partitioned by day of `id`.
     """
 
     __tablename__ = "receipts"
@@ -155,6 +156,7 @@ class Receipt(Base):
     status: Mapped[ReceiptStatus] = mapped_column(native_enum(ReceiptStatus, "receipt_status"))
     try_count: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     error: Mapped[str | None]
+    retry_at: Mapped[datetime | None]
     event_id: Mapped[UUID | None]
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
     processed_at: Mapped[datetime | None]

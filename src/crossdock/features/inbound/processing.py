@@ -1,40 +1,137 @@
-"""From a receipt to its event: read the body, transform it, and choose type and payload. Pure."""
+"""From a receipt to what is to be done with it: read the body, transform it, choose. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import msgspec
 
-from crossdock.connectors.webhooks import BodyFormat, Headers, InboundRequest, ParsedBody, preset_for, read_document
-from crossdock.connectors.webhooks.content_types import ContentType
+from crossdock.connectors.webhooks import (
+    BodyFormat,
+    Headers,
+    InboundRequest,
+    ParsedBody,
+    Preset,
+    identify,
+    parse_body,
+    preset_for,
+    read_document,
+)
+from crossdock.connectors.webhooks.content_types import JSON, ContentType
+from crossdock.connectors.webhooks.errors import InvalidBodyError, UnsupportedBodyError
 from crossdock.features.events.ingest import NewEvent
 from crossdock.features.events.models import EventOrigin
 from crossdock.features.inbound.document import receipt_document
-from crossdock.features.inbound.worker_repository import DueEndpoint, DueReceipt
-from crossdock.kit.errors import CrossdockError
+from crossdock.features.inbound.due_receipts import DueEndpoint, DueReceipt
+from crossdock.features.inbound.errors import UnprocessableReceiptError
+from crossdock.features.inbound.handlers import ReceivedWebhook
+from crossdock.features.inbound.models import EndpointTarget
 from crossdock.kit.ids import IdKind, format_id
-from crossdock.mapping.expressions import compile_expression
+from crossdock.mapping.expressions import EvaluationError, compile_expression
 from crossdock.mapping.json_values import JsonValue
 
-_JSON = "application/json"
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Senders' clocks are not to be trusted with more: what is far off is a broken clock, or a field misread.
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_MOST_AHEAD = timedelta(days=1)
 
 
-class UnprocessableReceiptError(CrossdockError):
-    """The receipt cannot become an event as things stand."""
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish an event."""
 
-    code = "unprocessable_receipt"
-    status = 422
+    event: NewEvent
 
 
-def event_of(receipt: DueReceipt, endpoint: DueEndpoint, *, max_payload_bytes: int) -> NewEvent:
-    """The event that a receipt becomes, under the receipt's own id.
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """There is nothing to do but to keep it."""
 
-    Raises an error of status 422 when this endpoint's settings make no event of this body.
+
+@dataclass(frozen=True, slots=True)
+class Divide:
+    """Put one receipt per part in its place."""
+
+    preset: Preset
+    parts: Sequence[JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Call a URL, as the sender wants it called before it sends anything else."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Call a handler."""
+
+    handler: str
+    webhook: ReceivedWebhook
+
+
+Step: TypeAlias = Publish | Keep | Divide | Confirm | Call
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A receipt as its sender meant it."""
+
+    preset: Preset
+    request: InboundRequest
+    body: ParsedBody
+
+
+def step_for(receipt: DueReceipt, endpoint: DueEndpoint, *, max_payload_bytes: int) -> Step:
+    """What is to be done with a receipt.
+
+    Raises an error of status 422 or 415 when this endpoint's settings make nothing of this body.
     """
+    try:
+        reading = _read(receipt, endpoint)
+    except (InvalidBodyError, UnsupportedBodyError):
+        if endpoint.target is EndpointTarget.STORE:
+            return Keep()
+        raise
+    document = reading.body.document
+    if receipt.parent_id is None:
+        url = reading.preset.confirm(document)
+        if url is not None:
+            return Confirm(url)
+        parts = reading.preset.split(document)
+        if parts is not None:
+            return Divide(reading.preset, parts) if parts else Keep()
+    match endpoint.target:
+        case EndpointTarget.STORE:
+            return Keep()
+        case EndpointTarget.HANDLER:
+            return Call(endpoint.handler or "", _webhook_of(receipt, endpoint, reading))
+        case EndpointTarget.EVENT:
+            return Publish(_event_of(receipt, endpoint, reading, max_payload_bytes=max_payload_bytes))
+
+
+def event_type_of(receipt: DueReceipt, endpoint: DueEndpoint) -> str:
+    """The endpoint's fixed type, else what the sender says, else that something came from such a sender."""
+    return endpoint.event_type or receipt.event_type or f"{endpoint.preset}.received"
+
+
+def _read(receipt: DueReceipt, endpoint: DueEndpoint) -> _Reading:
+    preset = preset_for(endpoint.preset, endpoint.settings)
     request = InboundRequest(
         method=receipt.method, url=receipt.url, headers=Headers(receipt.headers), body=receipt.body
     )
-    parsed = read_document(preset_for(endpoint.preset, endpoint.settings), request)
-    payload = _payload(receipt, endpoint, parsed)
+    if receipt.parent_id is not None:
+        # One event of several, as the preset split them.
+        return _Reading(preset, request, parse_body(receipt.body, JSON))
+    return _Reading(preset, request, read_document(preset, request))
+
+
+def _event_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading, *, max_payload_bytes: int) -> NewEvent:
+    """The event that a receipt becomes, under the receipt's own id."""
+    payload = _payload(receipt, endpoint, reading.body)
     if len(payload) > max_payload_bytes:
         raise UnprocessableReceiptError(
             f"The event's data would be {len(payload)} bytes long; {max_payload_bytes} are allowed."
@@ -44,28 +141,55 @@ def event_of(receipt: DueReceipt, endpoint: DueEndpoint, *, max_payload_bytes: i
         id=receipt.id,
         type=event_type_of(receipt, endpoint),
         payload=payload,
-        content_type=_JSON,
+        content_type=JSON,
         correlation_id=receipt.correlation_id,
         origin=EventOrigin.INBOUND,
-        occurred_at=receipt.received_at,
+        occurred_at=_occurred_at(receipt, reading),
         source=f"/webhooks/{endpoint.path}",
     )
 
 
-def event_type_of(receipt: DueReceipt, endpoint: DueEndpoint) -> str:
-    """The endpoint's fixed type, else what the sender says, else that something came from such a sender."""
-    return endpoint.event_type or receipt.event_type or f"{endpoint.preset}.received"
+def _webhook_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading) -> ReceivedWebhook:
+    document = reading.body.document
+    if endpoint.transformation is not None:
+        document = _transformed(receipt, endpoint, document, endpoint.transformation)
+    return ReceivedWebhook(
+        tenant_id=receipt.tenant_id,
+        receipt_id=receipt.id,
+        endpoint_id=endpoint.id,
+        endpoint_name=endpoint.name,
+        event_type=event_type_of(receipt, endpoint),
+        external_id=receipt.external_id,
+        occurred_at=_occurred_at(receipt, reading),
+        received_at=receipt.received_at,
+        document=document,
+        headers=receipt.headers,
+        content_type=receipt.content_type,
+        body=receipt.body,
+        correlation_id=receipt.correlation_id,
+    )
+
+
+def _occurred_at(receipt: DueReceipt, reading: _Reading) -> datetime:
+    """When it happened, where the sender says so believably; else when it was received."""
+    try:
+        said = identify(reading.preset, reading.request, reading.body.document).time
+    except EvaluationError:
+        return receipt.received_at
+    if said is None or not _EARLIEST <= said <= receipt.received_at + _MOST_AHEAD:
+        return receipt.received_at
+    return said
 
 
 def _payload(receipt: DueReceipt, endpoint: DueEndpoint, parsed: ParsedBody) -> bytes:
     if endpoint.transformation is not None:
-        return msgspec.json.encode(_transformed(receipt, endpoint, parsed))
+        return msgspec.json.encode(_transformed(receipt, endpoint, parsed.document, endpoint.transformation))
     if parsed.format is BodyFormat.JSON and parsed.as_sent and _is_plain_utf_8(receipt):
         return receipt.body
     return msgspec.json.encode(parsed.document)
 
 
-def _transformed(receipt: DueReceipt, endpoint: DueEndpoint, parsed: ParsedBody) -> JsonValue:
+def _transformed(receipt: DueReceipt, endpoint: DueEndpoint, body: JsonValue, expression: str) -> JsonValue:
     about: dict[str, JsonValue] = {
         "event_type": event_type_of(receipt, endpoint),
         "external_id": receipt.external_id,
@@ -78,8 +202,8 @@ def _transformed(receipt: DueReceipt, endpoint: DueEndpoint, parsed: ParsedBody)
             "preset": endpoint.preset,
         },
     }
-    document = receipt_document(parsed.document, receipt.headers, about)
-    found = compile_expression(endpoint.transformation or "").search(document)
+    document = receipt_document(body, receipt.headers, about)
+    found = compile_expression(expression).search(document)
     if found is None:
         raise UnprocessableReceiptError("The transformation finds nothing (null) in this webhook.")
     return found

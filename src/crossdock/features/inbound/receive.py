@@ -4,6 +4,7 @@ Verified first, stored next, answered last. A refusal stores nothing but a line 
 tells the caller no more than that it was refused; the line says why.
 """
 
+import re
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -31,9 +32,11 @@ from crossdock.features.inbound.answers import accepted, response_of
 from crossdock.features.inbound.doors import Door, DoorTable
 from crossdock.features.inbound.errors import BrokenEndpointError, EndpointPausedError, NoDoorError
 from crossdock.features.inbound.event_identity import identity_of
-from crossdock.features.inbound.intake import Intake, NewReceipt
+from crossdock.features.inbound.intake import Intake
 from crossdock.features.inbound.models import EndpointStatus
+from crossdock.features.inbound.new_receipts import NewReceipt
 from crossdock.features.inbound.public_url import public_url_of
+from crossdock.features.inbound.refusal_samples import RefusalSample
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
 from crossdock.http.correlation import correlation_id_of
 from crossdock.http.source_address import came_via_trusted_proxy, source_address_of
@@ -49,6 +52,7 @@ from crossdock.observability.redaction import MASK, redact
 _PATH_SHOWN = 200
 _NO_PRESET = "unknown"
 _PAUSED_RETRY_S = 60
+_LENGTH = re.compile(r"[0-9]{1,9}")
 
 
 class Receiver:
@@ -85,6 +89,7 @@ class Receiver:
         preset = door.preset
         if preset is None:
             raise BrokenEndpointError
+        inbound: InboundRequest | None = None
         try:
             door.addresses.check(source_address_of(request.scope) or "")
             if door.refuses:
@@ -104,10 +109,10 @@ class Receiver:
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         except (AddressRefusedError, CertificateUnavailableError) as error:
-            self._note(request, door, error)
+            self._note(request, door, preset, error, inbound)
             raise
         except WebhookRefusedError as error:
-            self._note(request, door, error)
+            self._note(request, door, preset, error, inbound)
             if preset.refused is not None:
                 return response_of(preset.refused)
             # Which of the checks failed would help whoever is guessing.
@@ -135,11 +140,14 @@ class Receiver:
         raise NoDoorError
 
     async def _read(self, request: Request, door: Door) -> InboundRequest:
+        return self._with_body(request, door, await request.body())
+
+    def _with_body(self, request: Request, door: Door, body: bytes) -> InboundRequest:
         return InboundRequest(
             method=request.method,
             url=public_url_of(request.scope, endpoint_url=door.public_url, base_url=self._base_url),
             headers=Headers.from_asgi(request.scope["headers"]),
-            body=await request.body(),
+            body=body,
             via_trusted_proxy=came_via_trusted_proxy(request.scope),
         )
 
@@ -166,14 +174,18 @@ class Receiver:
             source_address=source_address_of(request.scope),
             correlation_id=correlation_id_of(request.scope),
             held=held,
+            ordered=door.ordered,
         )
         is_new = await self._intake.take_in(receipt)
         outcome = ("held" if held else "received") if is_new else "duplicate"
         metrics.WEBHOOKS_RECEIVED.labels(preset.name, outcome).inc()
         return accepted(preset, outcome)
 
-    def _note(self, request: Request, door: Door, error: CrossdockError) -> None:
-        metrics.WEBHOOKS_RECEIVED.labels(door.preset.name if door.preset else _NO_PRESET, error.code).inc()
+    def _note(
+        self, request: Request, door: Door, preset: Preset, error: CrossdockError, inbound: InboundRequest | None
+    ) -> None:
+        """Remember a refusal; without `inbound`, of a webhook whose body was not read."""
+        metrics.WEBHOOKS_RECEIVED.labels(preset.name, error.code).inc()
         refusal = Refusal(
             tenant_id=door.tenant_id,
             entity_id=format_id(IdKind.ENDPOINT, door.endpoint_id),
@@ -182,7 +194,37 @@ class Receiver:
             correlation_id=correlation_id_of(request.scope),
             source_address=source_address_of(request.scope),
         )
-        self._refusals.note(refusal, known_endpoint=True)
+
+        def sample() -> RefusalSample:
+            return self._sample(refusal, door, preset, error, inbound or self._with_body(request, door, b""), request)
+
+        self._refusals.note(refusal, known_endpoint=True, sample=sample)
+
+    def _sample(
+        self,
+        refusal: Refusal,
+        door: Door,
+        preset: Preset,
+        error: CrossdockError,
+        inbound: InboundRequest,
+        request: Request,
+    ) -> RefusalSample:
+        named_length = inbound.headers.get("content-length") or ""
+        others = (None, self._base_url)
+        return RefusalSample(
+            tenant_id=door.tenant_id,
+            endpoint_id=door.endpoint_id,
+            preset=preset,
+            request=inbound,
+            body_bytes=len(inbound.body) or (int(named_length) if _LENGTH.fullmatch(named_length) else 0),
+            secrets=door.secrets_at(now := self._clock.now()),
+            urls=[public_url_of(request.scope, endpoint_url=None, base_url=base_url) for base_url in others],
+            reason=error.code,
+            message=error.message,
+            correlation_id=refusal.correlation_id,
+            source_address=refusal.source_address,
+            refused_at=now,
+        )
 
 
 def _document(preset: Preset, inbound: InboundRequest) -> JsonValue:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Integer, cast, delete, func, select, text, update
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
-from crossdock.db.audit import AuditEntry
 from crossdock.features.inbound.models import (
     Endpoint,
     EndpointSecret,
@@ -18,6 +18,7 @@ from crossdock.features.inbound.models import (
     Receipt,
     ReceiptStatus,
 )
+from crossdock.features.inbound.new_receipts import MOST_PARTS
 from crossdock.http.pagination import PageRequest, newest_first
 from crossdock.kit.ids import uuid_floor
 
@@ -25,12 +26,32 @@ ENDPOINT_KIND = "webhook_endpoint"
 REFUSED = "webhook.refused"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadReceipts:
+    """Which dead receipts: received in that time, with that text in their error, and of these ids, if given."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    error: str | None = None
+    ids: Sequence[UUID] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiptCounts:
-    """How many receipts of a time stand where, and when the newest of all came."""
+    """How many webhooks of a time there are, where their receipts stand, and when the newest of all came."""
 
+    webhooks: int
     by_status: dict[ReceiptStatus, int]
     last_received_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Promptness:
+    """How long it took from receiving to processing, in seconds, and when that was done last."""
+
+    median_s: float | None
+    p95_s: float | None
+    last_processed_at: datetime | None
 
 
 class EndpointRepository:
@@ -84,28 +105,40 @@ class EndpointRepository:
         return (await self._session.scalars(query.with_for_update() if for_update else query)).one_or_none()
 
     async def receipts(
-        self, page: PageRequest, *, endpoint_id: UUID, status: ReceiptStatus | None = None
+        self,
+        page: PageRequest,
+        *,
+        endpoint_id: UUID,
+        status: ReceiptStatus | None = None,
+        parent_id: UUID | None = None,
     ) -> Sequence[tuple[Receipt, int]]:
         """One page of an endpoint's receipts, with their bodies' sizes alone, and one more if another page follows."""
         query = select(Receipt, func.octet_length(Receipt.body)).options(defer(Receipt.body, raiseload=True))
         query = newest_first(query.where(Receipt.endpoint_id == endpoint_id), Receipt.id, page)
         if status is not None:
             query = query.where(Receipt.status == status)
+        if parent_id is not None:
+            # Their ids follow the parent's, so that no other need be looked at.
+            last = UUID(int=parent_id.int + MOST_PARTS)
+            query = query.where(Receipt.parent_id == parent_id, Receipt.id.between(parent_id, last))
         return [(row[0], row[1]) for row in await self._session.execute(query)]
 
-    async def revive_dead(self, *, endpoint_id: UUID, limit: int) -> Sequence[UUID]:
-        """Make the oldest dead receipts of an endpoint `received` again; their ids."""
-        dead = (
-            select(Receipt.id)
-            .where(Receipt.endpoint_id == endpoint_id, Receipt.status == ReceiptStatus.DEAD)
-            .order_by(Receipt.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+    async def revive_dead(self, *, endpoint_id: UUID, wanted: DeadReceipts, limit: int) -> Sequence[UUID]:
+        """Make the oldest such dead receipts of an endpoint `received` again; their ids."""
+        dead = select(Receipt.id).where(Receipt.endpoint_id == endpoint_id, Receipt.status == ReceiptStatus.DEAD)
+        if wanted.since is not None:
+            dead = dead.where(Receipt.id >= uuid_floor(wanted.since))
+        if wanted.until is not None:
+            dead = dead.where(Receipt.id < uuid_floor(wanted.until))
+        if wanted.error is not None:
+            dead = dead.where(Receipt.error.icontains(wanted.error, autoescape=True))
+        if wanted.ids is not None:
+            dead = dead.where(Receipt.id.in_(wanted.ids))
+        dead = dead.order_by(Receipt.id).limit(limit).with_for_update(skip_locked=True)
         revived = (
             update(Receipt)
             .where(Receipt.id.in_(dead))
-            .values(status=ReceiptStatus.RECEIVED, error=None, try_count=0)
+            .values(status=ReceiptStatus.RECEIVED, error=None, try_count=0, processed_at=None, retry_at=None)
             .returning(Receipt.id)
         )
         return (await self._session.scalars(revived)).all()
@@ -114,24 +147,27 @@ class EndpointRepository:
         """How an endpoint's receipts since then stand."""
         of_endpoint = Receipt.endpoint_id == endpoint_id
         counts = await self._session.execute(
-            select(Receipt.status, func.count())
+            select(Receipt.status, func.count(), func.count().filter(Receipt.parent_id.is_(None)))
             .where(of_endpoint, Receipt.id >= uuid_floor(since))
             .group_by(Receipt.status)
         )
         newest = await self._session.scalars(
             select(Receipt.received_at).where(of_endpoint).order_by(Receipt.id.desc()).limit(1)
         )
-        return ReceiptCounts({row[0]: row[1] for row in counts}, newest.first())
+        rows = counts.all()
+        return ReceiptCounts(sum(row[2] for row in rows), {row[0]: row[1] for row in rows}, newest.first())
 
-    async def refused_count(self, entity_id: str, *, since: datetime) -> int:
-        """How many webhooks an endpoint refused since then."""
-        count = func.sum(cast(AuditEntry.new["count"].astext, Integer))
+    async def promptness(self, endpoint_id: UUID, *, since: datetime) -> Promptness:
+        """How long an endpoint's receipts since then took to be processed."""
+        took_s = func.extract("epoch", Receipt.processed_at - Receipt.received_at)
+        quantiles = func.percentile_cont(array([0.5, 0.95])).within_group(took_s)
         found = await self._session.execute(
-            select(count).where(
-                AuditEntry.entity_kind == ENDPOINT_KIND,
-                AuditEntry.entity_id == entity_id,
-                AuditEntry.action == REFUSED,
-                AuditEntry.id >= uuid_floor(since),
+            select(quantiles, func.max(Receipt.processed_at)).where(
+                Receipt.endpoint_id == endpoint_id,
+                Receipt.id >= uuid_floor(since),
+                Receipt.status.in_((ReceiptStatus.PROCESSED, ReceiptStatus.STORED)),
             )
         )
-        return found.scalar_one() or 0
+        taken, last_processed_at = found.one()
+        median_s, p95_s = taken or (None, None)
+        return Promptness(median_s, p95_s, last_processed_at)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr
 
 from crossdock.connectors.webhooks import Preset, SecretOrigin
 from crossdock.features.inbound.models import (
@@ -15,10 +15,11 @@ from crossdock.features.inbound.models import (
     EndpointTarget,
     Receipt,
     ReceiptStatus,
+    RefusedWebhook,
     WhilePaused,
 )
 from crossdock.features.inbound.public_url import is_public_url
-from crossdock.http.schemas import Input, Name, View
+from crossdock.http.schemas import Input, Name, Reason, View
 from crossdock.kit.ids import IdKind, format_id
 from crossdock.mapping.expressions import ExpressionError, compile_expression
 from crossdock.mapping.patterns import is_event_type
@@ -26,6 +27,7 @@ from crossdock.mapping.patterns import is_event_type
 _WEEK_S = 7 * 24 * 3600
 _DAY_S = 24 * 3600
 _MOST_SOURCES = 200
+_MOST_NAMED = 1_000
 
 
 def _path(text: str) -> str:
@@ -181,23 +183,62 @@ class EndpointCreated(EndpointOut):
     secret: str | None = Field(default=None, repr=False, description="Shown this once; null if you brought your own.")
 
 
+class RefusalOut(View):
+    """A webhook that was refused, without what is secret in it, and what may be the matter."""
+
+    id: str
+    reason: str = Field(description="The error's code, such as signature_wrong.")
+    message: str
+    hints: list[str] = Field(description="What may be the matter and what to do, the most likely first.")
+    method: str
+    url: str = Field(description="As the hub understood it.")
+    headers: list[tuple[str, str]] = Field(description="The first; of signatures and long tokens the beginning alone.")
+    body_start: str = Field(description="The first 300 characters, secrets masked, decompressed.")
+    body_bytes: int
+    source_address: str | None
+    correlation_id: str
+    refused_at: datetime
+
+    @classmethod
+    def of(cls, refusal: RefusedWebhook) -> "RefusalOut":
+        """From the stored row."""
+        shown = {name: getattr(refusal, name) for name in cls.model_fields if name != "id"}
+        return cls(id=format_id(IdKind.REFUSAL, refusal.id), **shown)
+
+
+class LastRefusal(View):
+    """The newest refusal of which there is a sample."""
+
+    reason: str
+    message: str
+    hints: list[str]
+    refused_at: datetime
+
+
 class EndpointStatistics(View):
-    """What became of the webhooks of the last hours."""
+    """What became of the webhooks of the last hours; what was last, was so at any time."""
 
     hours: int
-    received: int = Field(description="Accepted and stored, whatever became of them.")
+    received: int = Field(description="Webhooks accepted and stored, whatever became of them.")
     waiting: int
     held: int
-    processed: int = Field(description="Published or, where that is the target, stored.")
+    processed: int = Field(description="Published, handled or, where that is the target, stored; of a batch, each.")
     dead: int
     refused: int = Field(description="Wrong signature, stale, or from an address that is not allowed.")
+    refused_by_reason: dict[str, int] = Field(description="By the error's code, the most frequent first.")
+    verified_share: float | None = Field(description="Of those received and refused, 0 to 1; null without any.")
+    median_processing_s: float | None = Field(description="Seconds from received to processed.")
+    p95_processing_s: float | None = Field(description="Seconds within which 95 of 100 were processed.")
     last_received_at: datetime | None
+    last_processed_at: datetime | None = Field(description="Within these hours.")
+    last_refusal: LastRefusal | None
 
 
 class ReceiptOut(View):
     """A webhook as it was received, without its body."""
 
     id: str
+    parent_id: str | None = Field(description="The webhook that brought this event among others; its bytes are there.")
     endpoint_id: str
     status: ReceiptStatus
     external_id: str | None
@@ -235,6 +276,7 @@ class ReceiptDetail(ReceiptOut):
 def _shown(receipt: Receipt, size_bytes: int) -> dict[str, Any]:
     changed = {
         "id": format_id(IdKind.RECEIPT, receipt.id),
+        "parent_id": None if receipt.parent_id is None else format_id(IdKind.RECEIPT, receipt.parent_id),
         "endpoint_id": format_id(IdKind.ENDPOINT, receipt.endpoint_id),
         "event_id": None if receipt.event_id is None else format_id(IdKind.EVENT, receipt.event_id),
         "size_bytes": size_bytes,
@@ -242,10 +284,28 @@ def _shown(receipt: Receipt, size_bytes: int) -> dict[str, Any]:
     return {name: getattr(receipt, name) for name in ReceiptOut.model_fields if name not in changed} | changed
 
 
+class RetryIn(Input):
+    """Which dead receipts to try again: those that fit all that is given; all of them where nothing is."""
+
+    since: AwareDatetime | None = Field(default=None, description="Received at this time or later.")
+    until: AwareDatetime | None = Field(default=None, description="Received before this time.")
+    error: Reason | None = Field(default=None, description="A text that their error contains, in any case.")
+    receipt_ids: list[str] | None = Field(
+        default=None, max_length=_MOST_NAMED, description="These alone; those that are not dead are left out."
+    )
+
+
 class RetryOut(View):
     """How many dead receipts are tried again."""
 
     retried: int
+
+
+class HandlerOut(View):
+    """A handler that this hub has installed."""
+
+    name: str
+    description: str | None = Field(description="The first line of its docstring.")
 
 
 class PresetOut(View):

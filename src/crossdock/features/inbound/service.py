@@ -15,9 +15,11 @@ from crossdock.db.audit import Actor, record
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
 from crossdock.features.inbound.errors import EndpointNotFoundError, InvalidEndpointError, PathTakenError
-from crossdock.features.inbound.models import Endpoint, EndpointSecret, EndpointStatus, ReceiptStatus
+from crossdock.features.inbound.handlers import HandlerRegistry
+from crossdock.features.inbound.models import Endpoint, EndpointSecret, EndpointStatus, EndpointTarget
 from crossdock.features.inbound.public_url import endpoint_address
 from crossdock.features.inbound.queue import release_job
+from crossdock.features.inbound.refusal_repository import RefusalRepository
 from crossdock.features.inbound.repository import ENDPOINT_KIND, EndpointRepository
 from crossdock.features.inbound.schemas import (
     EndpointCreated,
@@ -25,9 +27,11 @@ from crossdock.features.inbound.schemas import (
     EndpointOut,
     EndpointSettings,
     EndpointStatistics,
+    RefusalOut,
     RotateSecretIn,
 )
 from crossdock.features.inbound.secret_box import SecretBox
+from crossdock.features.inbound.statistics import statistics_of
 from crossdock.http.pagination import PageRequest
 from crossdock.jobs.queue import enqueue_in_session
 from crossdock.kit.clock import Clock
@@ -48,12 +52,14 @@ class EndpointService:
         database: Database,
         secret_box: SecretBox,
         changes: ChangeFeed,
+        handlers: HandlerRegistry,
         clock: Clock,
         base_url: str | None = None,
     ) -> None:
         self._database = database
         self._secret_box = secret_box
         self._changes = changes
+        self._handlers = handlers
         self._clock = clock
         self._base_url = base_url
 
@@ -83,6 +89,7 @@ class EndpointService:
         Raises InvalidInputError for what cannot work, and PathTakenError.
         """
         preset = _checked(given, given.preset)
+        self._check_handler(given, old=None)
         made, secret = _secret(preset, given.secret.get_secret_value() if given.secret else None)
         now = self._clock.now()
         endpoint = Endpoint(
@@ -162,21 +169,17 @@ class EndpointService:
 
     async def statistics(self, session: AsyncSession, endpoint_id: UUID, *, hours: int) -> EndpointStatistics:
         """What became of the webhooks of the last hours; raises EndpointNotFoundError."""
-        repository = EndpointRepository(session)
-        endpoint = await found(repository, endpoint_id)
-        since = self._clock.now() - timedelta(hours=hours)
-        counts = await repository.receipt_counts(endpoint_id, since=since)
-        of = counts.by_status.get
-        return EndpointStatistics(
-            hours=hours,
-            received=sum(counts.by_status.values()),
-            waiting=of(ReceiptStatus.RECEIVED, 0),
-            held=of(ReceiptStatus.HELD, 0),
-            processed=of(ReceiptStatus.PROCESSED, 0) + of(ReceiptStatus.STORED, 0),
-            dead=of(ReceiptStatus.DEAD, 0),
-            refused=await repository.refused_count(format_id(IdKind.ENDPOINT, endpoint.id), since=since),
-            last_received_at=counts.last_received_at,
-        )
+        await found(EndpointRepository(session), endpoint_id)
+        return await statistics_of(session, endpoint_id, hours=hours, now=self._clock.now())
+
+    async def refusals(self, session: AsyncSession, page: PageRequest, endpoint_id: UUID) -> Sequence[RefusalOut]:
+        """A page of what an endpoint refused, newest first, and one more if another page follows.
+
+        Raises EndpointNotFoundError.
+        """
+        await found(EndpointRepository(session), endpoint_id)
+        refusals = await RefusalRepository(session).refusals(page, endpoint_id=endpoint_id)
+        return [RefusalOut.of(refusal) for refusal in refusals]
 
     async def _change(
         self, tenant_id: UUID, actor: Actor, endpoint_id: UUID, settings: Callable[[Endpoint], EndpointSettings]
@@ -187,12 +190,23 @@ class EndpointService:
             old = await self._view(repository, endpoint)
             given = settings(endpoint)
             _checked(given, endpoint.preset)
+            self._check_handler(given, old=endpoint.handler)
             self._apply(endpoint, given)
             await _flush(session)
             shown = await self._view(repository, endpoint)
             _audit(session, actor, endpoint, "webhook_endpoint.change", old=old, new=shown)
         self._announce(endpoint)
         return shown
+
+    def _check_handler(self, given: EndpointSettings, *, old: str | None) -> None:
+        """Raise InvalidEndpointError for a target without its handler, a handler without its target, an unknown one."""
+        if (given.target is EndpointTarget.HANDLER) != (given.handler is not None):
+            what = "goes together with the target `handler`, and with no other"
+        elif given.handler is None or given.handler == old or given.handler in self._handlers:
+            return
+        else:
+            what = f"is not installed here; {self._handlers.known}"
+        raise InvalidEndpointError(f"The handler {what}.", (Fault("/handler", what),))
 
     async def _let_expire(self, repository: EndpointRepository, endpoint: Endpoint, overlap: timedelta) -> None:
         """End the current secrets after the overlap; at once without one, and the oldest if there are too many."""

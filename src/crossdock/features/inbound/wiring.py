@@ -7,18 +7,24 @@ from starlette.routing import Route
 from crossdock.connectors.webhooks import CertificateSource
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
-from crossdock.features.events.ingest import EventWriter
 from crossdock.features.inbound.doors import DoorTable
+from crossdock.features.inbound.drain import Drain
+from crossdock.features.inbound.drain_locks import DrainLocks
+from crossdock.features.inbound.drain_repository import DrainRepository
+from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.intake import Intake
+from crossdock.features.inbound.processor import Interest, Processor, Publisher
 from crossdock.features.inbound.receipts import ReceiptService
 from crossdock.features.inbound.receive import Receiver
+from crossdock.features.inbound.refusal_samples import RefusalSamples
 from crossdock.features.inbound.refusals import RefusalLog
 from crossdock.features.inbound.secret_box import SecretBox
 from crossdock.features.inbound.service import EndpointService
 from crossdock.features.inbound.sweep import InboundSweep
-from crossdock.features.inbound.tasks import InboundTasks, Interest
+from crossdock.features.inbound.tasks import PROCESS_TIMEOUT_S, RETRY, InboundTasks
 from crossdock.features.inbound.worker_repository import WorkerRepository
-from crossdock.jobs.tasks import TaskRegistry
+from crossdock.gateway.transport import Transport
+from crossdock.jobs.tasks import RetryPolicy, TaskRegistry
 from crossdock.kit.clock import Clock
 from crossdock.kit.crypto import KeyRing
 
@@ -29,13 +35,14 @@ class Inbound:
 
     endpoints: EndpointService
     receipts: ReceiptService
+    handlers: HandlerRegistry
     intake: Intake
     refusals: RefusalLog
     receiver: Receiver
 
     def provided(self) -> dict[type, object]:
         """The services that endpoints ask for, by type."""
-        return {EndpointService: self.endpoints, ReceiptService: self.receipts}
+        return {EndpointService: self.endpoints, ReceiptService: self.receipts, HandlerRegistry: self.handlers}
 
     def routes(self) -> list[Route]:
         """The routes to hang before the API's own."""
@@ -57,6 +64,7 @@ class InboundWork:
     """What a worker does of this feature: its tasks, and `sweep.run` once a minute."""
 
     repository: WorkerRepository
+    locks: DrainLocks
     tasks: InboundTasks
     sweep: InboundSweep
 
@@ -71,6 +79,7 @@ class InboundWork:
     async def stop(self) -> None:
         """Stop, after the runner of the tasks did."""
         await self.repository.stop()
+        await self.locks.stop()
 
 
 def build_inbound(
@@ -79,6 +88,7 @@ def build_inbound(
     key_ring: KeyRing,
     changes: ChangeFeed,
     certificates: CertificateSource,
+    handlers: HandlerRegistry,
     clock: Clock,
     base_url: str | None,
 ) -> Inbound:
@@ -87,12 +97,14 @@ def build_inbound(
     doors = DoorTable(database=database, secret_box=secret_box, clock=clock)
     changes.on_change(doors.on_change)
     intake = Intake(database=database, clock=clock)
-    refusals = RefusalLog(database=database, clock=clock)
+    samples = RefusalSamples(database=database, secret_box=secret_box)
+    refusals = RefusalLog(database=database, samples=samples, clock=clock)
     return Inbound(
         endpoints=EndpointService(
-            database=database, secret_box=secret_box, changes=changes, clock=clock, base_url=base_url
+            database=database, secret_box=secret_box, changes=changes, handlers=handlers, clock=clock, base_url=base_url
         ),
         receipts=ReceiptService(),
+        handlers=handlers,
         intake=intake,
         refusals=refusals,
         receiver=Receiver(
@@ -102,12 +114,40 @@ def build_inbound(
 
 
 def build_inbound_work(
-    *, database: Database, writer: EventWriter, interest: Interest, clock: Clock, max_payload_bytes: int
+    *,
+    database: Database,
+    writer: Publisher,
+    interest: Interest,
+    handlers: HandlerRegistry,
+    transport: Transport,
+    clock: Clock,
+    max_payload_bytes: int,
+    retry: RetryPolicy = RETRY,
 ) -> InboundWork:
     """What a worker does; `interest` (the routes of deliveries) says whether `webhook.received` is worth an event."""
     repository = WorkerRepository(database=database)
+    locks = DrainLocks(database=database)
+    processor = Processor(
+        receipts=repository,
+        events=writer,
+        interest=interest,
+        handlers=handlers,
+        transport=transport,
+        clock=clock,
+        max_payload_bytes=max_payload_bytes,
+    )
+    drain = Drain(
+        repository=DrainRepository(database=database),
+        locks=locks,
+        receipts=repository,
+        processor=processor,
+        clock=clock,
+        retry=retry,
+        timeout_s=PROCESS_TIMEOUT_S,
+    )
     return InboundWork(
         repository=repository,
-        tasks=InboundTasks(receipts=repository, events=writer, interest=interest, max_payload_bytes=max_payload_bytes),
+        locks=locks,
+        tasks=InboundTasks(receipts=repository, processor=processor, drain=drain, retry=retry),
         sweep=InboundSweep(receipts=repository, clock=clock),
     )

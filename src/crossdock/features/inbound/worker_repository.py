@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,46 +10,15 @@ import msgspec
 
 from crossdock.db.engine import CONNECTION_LOST, Database, Role
 from crossdock.db.group_commit import GroupCommit
-from crossdock.features.inbound.models import EndpointTarget, ReceiptStatus
-from crossdock.features.inbound.queue import process_job, process_key
-from crossdock.jobs.queue import enqueue, without_job
+from crossdock.features.inbound.due_receipts import COLUMNS, ENDPOINT_OF_R, DueReceipt, due_receipt_of
+from crossdock.features.inbound.models import ReceiptStatus
+from crossdock.features.inbound.new_receipts import NewReceipt, write_receipts
+from crossdock.features.inbound.queue import drain_job, enqueue_work, process_job, process_key, without_drain
+from crossdock.jobs.queue import NewJob, without_job
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid, uuid_floor
 
 _ROW_BYTES = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DueEndpoint:
-    """What processing needs of a receipt's endpoint."""
-
-    id: UUID
-    name: str
-    path: str
-    preset: str
-    settings: Any
-    event_type: str | None
-    transformation: str | None
-    target: EndpointTarget
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DueReceipt:
-    """A receipt to process; `endpoint` is None when it was deleted meanwhile."""
-
-    tenant_id: UUID
-    id: UUID
-    external_id: str | None
-    event_type: str | None
-    method: str
-    url: str
-    headers: list[tuple[str, str]]
-    content_type: str | None
-    body: bytes
-    correlation_id: str
-    received_at: datetime
-    endpoint_id: UUID
-    endpoint: DueEndpoint | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +44,7 @@ class WorkerRepository:
         self._reads: GroupCommit[tuple[UUID, UUID], DueReceipt | None] = GroupCommit(
             self._read, size_of=lambda _key: _ROW_BYTES, max_batch=100
         )
-        self._ends: GroupCommit[Outcome, bool] = GroupCommit(self._end, size_of=lambda _outcome: _ROW_BYTES)
+        self._ends: GroupCommit[Outcome, bool] = GroupCommit(self.end_all, size_of=lambda _outcome: _ROW_BYTES)
 
     def start(self) -> None:
         """Start answering."""
@@ -95,45 +64,8 @@ class WorkerRepository:
         """Record how a receipt ended, and announce it; False, and nothing done, when it had ended before."""
         return await self._ends.submit(outcome)
 
-    async def note_failure(self, tenant_id: UUID, receipt_id: UUID, *, try_count: int, error: str) -> None:
-        """Show on a receipt what went wrong so far."""
-        await self._database.pool(Role.WORKER).execute(_NOTE_FAILURE, tenant_id, receipt_id, try_count, error)
-
-    async def release_held(self, tenant_id: UUID, endpoint_id: UUID, *, limit: int) -> int:
-        """Enqueue an active endpoint's oldest held receipts; how many."""
-        async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
-            rows = await connection.fetch(_RELEASE, tenant_id, endpoint_id, limit)
-            await enqueue(connection, [process_job(tenant_id, row["id"]) for row in rows])
-        return len(rows)
-
-    async def recover_stranded(self, *, received_before: datetime, limit: int) -> int:
-        """Enqueue receipts that wait with no job for them, which should not happen; how many."""
-        async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
-            rows = await connection.fetch(_STRANDED, uuid_floor(received_before), limit)
-            return await enqueue(connection, [process_job(row["tenant_id"], row["id"]) for row in rows])
-
-    async def endpoints_holding_after_resume(self, *, resumed_after: datetime) -> Sequence[tuple[UUID, UUID]]:
-        """Active endpoints, changed since then, with held receipts: a process had not heard yet, and held on."""
-        rows = await self._database.pool(Role.WORKER).fetch(_HOLDING, resumed_after)
-        return [(row["tenant_id"], row["id"]) for row in rows]
-
-    async def remove_expired_secrets(self, *, now: datetime) -> None:
-        """Delete secrets that were rotated out."""
-        await self._database.pool(Role.WORKER).execute(
-            "DELETE FROM webhook_endpoint_secrets WHERE expires_at <= $1", now
-        )
-
-    async def _read(self, keys: list[tuple[UUID, UUID]]) -> Sequence[DueReceipt | None]:
-        try:
-            rows = await self._database.pool(Role.WORKER).fetch(
-                _DUE, [tenant_id for tenant_id, _ in keys], [receipt_id for _, receipt_id in keys]
-            )
-        except CONNECTION_LOST as error:
-            raise UnavailableError from error
-        found = {(row["tenant_id"], row["id"]): _receipt(row) for row in rows}
-        return [found.get(key) for key in keys]
-
-    async def _end(self, outcomes: list[Outcome]) -> Sequence[bool]:
+    async def end_all(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        """The same for several in one statement."""
         try:
             rows = await self._database.pool(Role.WORKER).fetch(
                 _END,
@@ -153,44 +85,79 @@ class WorkerRepository:
         ended = {row["id"] for row in rows}
         return [outcome.receipt_id in ended for outcome in outcomes]
 
+    async def split(self, receipt: DueReceipt, parts: Sequence[NewReceipt], *, try_count: int, now: datetime) -> bool:
+        """Put a receipt's parts, as far as they are new, in its place; False, and nothing done, when it had ended.
 
-def _receipt(row: Any) -> DueReceipt:  # noqa: ANN401 - asyncpg's rows have no better type
-    endpoint = None
-    if row["name"] is not None:
-        endpoint = DueEndpoint(
-            id=row["endpoint_id"],
-            name=row["name"],
-            path=row["path"],
-            preset=row["preset"],
-            settings=None if row["scheme"] is None else msgspec.json.decode(row["scheme"]),
-            event_type=row["fixed_type"],
-            transformation=row["transformation"],
-            target=EndpointTarget(row["target"]),
+        Raises UnavailableError when the database cannot be reached.
+        """
+        try:
+            async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
+                is_mine = await connection.fetchval(_SPLIT, receipt.tenant_id, receipt.id, try_count)
+                if is_mine:
+                    await write_receipts(connection, parts, now=now)
+        except CONNECTION_LOST as error:
+            raise UnavailableError from error
+        return bool(is_mine)
+
+    async def note_failure(
+        self, tenant_id: UUID, receipt_id: UUID, *, try_count: int, error: str, retry_in_s: float | None = None
+    ) -> None:
+        """Show on a receipt what went wrong so far; on an ordered endpoint, nothing behind it goes on till then."""
+        delay = None if retry_in_s is None else timedelta(seconds=retry_in_s)
+        await self._database.pool(Role.WORKER).execute(_NOTE_FAILURE, tenant_id, receipt_id, try_count, error, delay)
+
+    async def enqueue(self, jobs: Sequence[NewJob]) -> None:
+        """Add jobs for receipts."""
+        async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
+            await enqueue_work(connection, jobs)
+
+    async def release_held(self, tenant_id: UUID, endpoint_id: UUID, *, limit: int) -> int:
+        """Enqueue an active endpoint's oldest held receipts; how many. An ordered one's own job takes them in turn."""
+        async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
+            if await connection.fetchval(_IS_ORDERED, tenant_id, endpoint_id):
+                await enqueue_work(connection, [drain_job(tenant_id, endpoint_id)])
+                return 0
+            rows = await connection.fetch(RELEASE, tenant_id, endpoint_id, limit)
+            await enqueue_work(connection, [process_job(tenant_id, row["id"]) for row in rows])
+        return len(rows)
+
+    async def recover_stranded(self, *, received_before: datetime, limit: int) -> int:
+        """Add the jobs that are missing, which should not happen, for receipts that wait; how many."""
+        before = uuid_floor(received_before)
+        async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
+            rows = await connection.fetch(_STRANDED, before, limit)
+            jobs = [process_job(row["tenant_id"], row["id"]) for row in rows]
+            rows = await connection.fetch(_STRANDED_ENDPOINTS, before, limit)
+            jobs += [drain_job(row["tenant_id"], row["id"]) for row in rows]
+            return await enqueue_work(connection, jobs)
+
+    async def endpoints_holding_after_resume(self, *, resumed_after: datetime) -> Sequence[tuple[UUID, UUID]]:
+        """Active endpoints, changed since then, with held receipts: a process had not heard yet, and held on."""
+        rows = await self._database.pool(Role.WORKER).fetch(_HOLDING, resumed_after)
+        return [(row["tenant_id"], row["id"]) for row in rows]
+
+    async def remove_expired_secrets(self, *, now: datetime) -> None:
+        """Delete secrets that were rotated out."""
+        await self._database.pool(Role.WORKER).execute(
+            "DELETE FROM webhook_endpoint_secrets WHERE expires_at <= $1", now
         )
-    return DueReceipt(
-        tenant_id=row["tenant_id"],
-        id=row["id"],
-        external_id=row["external_id"],
-        event_type=row["event_type"],
-        method=row["method"],
-        url=row["url"],
-        headers=[(name, value) for name, value in msgspec.json.decode(row["headers"])],
-        content_type=row["content_type"],
-        body=row["body"],
-        correlation_id=row["correlation_id"],
-        received_at=row["received_at"],
-        endpoint_id=row["endpoint_id"],
-        endpoint=endpoint,
-    )
+
+    async def _read(self, keys: list[tuple[UUID, UUID]]) -> Sequence[DueReceipt | None]:
+        try:
+            rows = await self._database.pool(Role.WORKER).fetch(
+                _DUE, [tenant_id for tenant_id, _ in keys], [receipt_id for _, receipt_id in keys]
+            )
+        except CONNECTION_LOST as error:
+            raise UnavailableError from error
+        found = {(row["tenant_id"], row["id"]): due_receipt_of(row) for row in rows}
+        return [found.get(key) for key in keys]
 
 
-_DUE = """
-SELECT r.tenant_id, r.id, r.endpoint_id, r.external_id, r.event_type, r.method, r.url, r.headers, r.content_type,
-       r.body, r.correlation_id, r.received_at, e.name, e.path, e.preset, e.scheme, e.event_type AS fixed_type,
-       e.transformation, e.target::text
+_DUE = f"""
+SELECT {COLUMNS}
   FROM unnest($1::uuid[], $2::uuid[]) AS u (t, i)
   JOIN receipts r ON r.tenant_id = u.t AND r.id = u.i AND r.status = 'received'
-  LEFT JOIN webhook_endpoints e ON e.tenant_id = r.tenant_id AND e.id = r.endpoint_id
+  {ENDPOINT_OF_R}
 """
 
 # The announcement needs no id that tells repetitions: what has ended is found by no second update.
@@ -209,11 +176,20 @@ WITH ended AS (
 SELECT id FROM ended
 """
 
-_NOTE_FAILURE = """
-UPDATE receipts SET try_count = $3, error = $4 WHERE tenant_id = $1 AND id = $2 AND status = 'received'
+_SPLIT = """
+UPDATE receipts SET status = 'split', try_count = $3, error = NULL, processed_at = now()
+ WHERE tenant_id = $1 AND id = $2 AND status = 'received'
+RETURNING true
 """
 
-_RELEASE = """
+_NOTE_FAILURE = """
+UPDATE receipts SET try_count = $3, error = $4, retry_at = now() + $5::interval
+ WHERE tenant_id = $1 AND id = $2 AND status = 'received'
+"""
+
+_IS_ORDERED = "SELECT ordered FROM webhook_endpoints WHERE tenant_id = $1 AND id = $2"
+
+RELEASE = """
 UPDATE receipts SET status = 'received'
  WHERE tenant_id = $1 AND id IN (
        SELECT r.id FROM receipts r
@@ -224,8 +200,16 @@ RETURNING id
 """
 
 _STRANDED = f"""
-SELECT tenant_id, id FROM receipts r
- WHERE r.status = 'received' AND r.id < $1 AND {without_job(process_key("r.id"))}
+SELECT r.tenant_id, r.id FROM receipts r {ENDPOINT_OF_R}
+ WHERE r.status = 'received' AND r.id < $1 AND e.ordered IS NOT TRUE AND {without_job(process_key("r.id"))}
+ LIMIT $2
+"""
+
+_STRANDED_ENDPOINTS = f"""
+SELECT e.tenant_id, e.id FROM webhook_endpoints e
+ WHERE e.ordered AND {without_drain("e.tenant_id", "e.id")}
+   AND EXISTS (SELECT FROM receipts r WHERE r.status = 'received' AND r.tenant_id = e.tenant_id
+                                        AND r.endpoint_id = e.id AND r.id < $1)
  LIMIT $2
 """
 
