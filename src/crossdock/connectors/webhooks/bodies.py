@@ -2,7 +2,7 @@
 
 JSON is strict (RFC 8259): no NaN or Infinity, no lone surrogates; of a repeated name the last counts.
 A form becomes an object of texts; a name that comes more than once becomes a list of texts. XML is
-described in xml_bodies.py.
+described in xml_bodies.py, multipart in multipart_bodies.py.
 """
 
 from collections.abc import Set as AbstractSet
@@ -12,8 +12,9 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from crossdock.connectors.webhooks.content_types import FORM, ContentType, decode
+from crossdock.connectors.webhooks.content_types import FORM, MULTIPART, ContentType, decode
 from crossdock.connectors.webhooks.errors import InvalidBodyError, UnsupportedBodyError
+from crossdock.connectors.webhooks.multipart_bodies import MultipartLimits, UploadedFile, read_multipart
 from crossdock.connectors.webhooks.xml_bodies import XmlLimits, read_xml
 from crossdock.mapping.json_values import JsonValue
 
@@ -30,24 +31,33 @@ class BodyFormat(StrEnum):
     JSON = "json"
     XML = "xml"
     FORM = "form"
+    MULTIPART = "multipart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyLimits:
-    """How much structure a body may have; its length in bytes is the caller's to bound."""
+    """How much structure a body may have, and how long it may become; its own length is the caller's to bound."""
 
     max_depth: int = 64
     # Elements and attributes of XML, or fields of a form.
     max_parts: int = 200_000
+    max_files: int = 20
+    max_file_bytes: int = 32 * 1024 * 1024
+    # Of a body that came compressed.
+    max_decoded_bytes: int = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedBody:
-    """A body as a JSON document, null when it is empty; `as_sent` unless its preset made another of it."""
+    """A body as a JSON document, null when it is empty; `as_sent` unless its preset made another of it.
+
+    `files` are those of a multipart body.
+    """
 
     format: BodyFormat
     document: JsonValue
     as_sent: bool = True
+    files: tuple[UploadedFile, ...] = ()
 
 
 DEFAULT_LIMITS = BodyLimits()
@@ -76,6 +86,10 @@ def parse_body(
             return ParsedBody(BodyFormat.XML, read_xml(text, limits=caps, lists=xml_lists))
         case BodyFormat.FORM:
             return ParsedBody(BodyFormat.FORM, parse_form(body, charset=given.charset, limits=limits))
+        case BodyFormat.MULTIPART:
+            bounds = MultipartLimits(max_files=limits.max_files, max_file_bytes=limits.max_file_bytes)
+            document, files = read_multipart(body, given, limits=bounds)
+            return ParsedBody(BodyFormat.MULTIPART, document, files=files)
         case BodyFormat.EMPTY:
             return ParsedBody(BodyFormat.EMPTY, None)
 
@@ -89,10 +103,14 @@ def _format_of(body: bytes, given: ContentType) -> BodyFormat:
         return BodyFormat.XML
     if given.media == FORM:
         return BodyFormat.FORM
+    if given.media == MULTIPART:
+        return BodyFormat.MULTIPART
     if given.media in ("", "text/plain"):
         start = body.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1]
         return BodyFormat.XML if start == b"<" else BodyFormat.JSON
-    raise UnsupportedBodyError(f"Bodies of {given.media[:80]!r} are not read; JSON, XML and forms are.")
+    raise UnsupportedBodyError(
+        f"Bodies of {given.media[:80]!r} are not read; JSON, XML, forms and multipart forms are."
+    )
 
 
 def parse_json(body: bytes, *, charset: str | None = None, limits: BodyLimits = DEFAULT_LIMITS) -> JsonValue:

@@ -8,6 +8,7 @@ from crossdock.connectors.webhooks.errors import InvalidBodyError
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
 XML = "text/xml"
 
 _PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
@@ -29,20 +30,20 @@ _XML_DECLARATION = re.compile(rb"""\s*<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([A
 
 @dataclass(frozen=True, slots=True)
 class ContentType:
-    """A media type in lower case, empty when absent, and its charset parameter."""
+    """A media type in lower case, empty when absent, and its parameters charset and boundary."""
 
     media: str
     charset: str | None = None
+    boundary: str | None = None
 
     @classmethod
     def parse(cls, header: str | None) -> "ContentType":
         """Read a Content-Type header; what is not understood in it is passed over."""
         media, semicolon, rest = (header or "").partition(";")
-        charset = None
+        found: dict[str, str] = {}
         for name, quoted, plain in _PARAMETER.findall(semicolon + rest):
-            if name.lower() == "charset" and charset is None:
-                charset = quoted or plain or None
-        return cls(media.strip().lower(), charset)
+            found.setdefault(name.lower(), quoted or plain)
+        return cls(media.strip().lower(), found.get("charset") or None, found.get("boundary") or None)
 
     @property
     def is_json(self) -> bool:
@@ -63,14 +64,15 @@ def decode(body: bytes, charset: str | None, *, xml: bool = False) -> str:
     fit it.
     """
     named = _marked(body) or charset or (_declared(body) if xml else None) or "utf-8"
-    codec = _codec(named)
+    codec = codec_of(named)
     try:
         return body.decode(codec)
     except UnicodeDecodeError as error:
         raise InvalidBodyError(f"The body is not {named}: byte {error.start} does not fit.") from None
 
 
-def _codec(charset: str) -> str:
+def codec_of(charset: str) -> str:
+    """Python's name for a character set of text; raises InvalidBodyError for any other."""
     try:
         name = codecs.lookup(charset).name
     except (LookupError, ValueError):

@@ -39,6 +39,10 @@ class Headers:
             copy._values.setdefault(name, list(values))
         return copy
 
+    def without(self, name: str) -> "Headers":
+        """A copy that lacks this name."""
+        return Headers((other, value) for other, value in self.items() if other != name.lower())
+
     def __repr__(self) -> str:
         # Values hold signatures and shared secrets.
         return f"Headers({', '.join(self._values)})"

@@ -3,8 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from crossdock.connectors.webhooks.bodies import DEFAULT_LIMITS
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
 from crossdock.connectors.webhooks.certificates import CertificateSource
+from crossdock.connectors.webhooks.content_coding import decoded
+from crossdock.connectors.webhooks.errors import (
+    FutureTimestampError,
+    InvalidBodyError,
+    StaleTimestampError,
+    UnsupportedBodyError,
+    WebhookRefusedError,
+)
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
 from crossdock.connectors.webhooks.preset import Preset
 from crossdock.connectors.webhooks.request import InboundRequest
@@ -23,10 +32,11 @@ def verify(
     """Accept a request that one of the secrets signed; several secrets overlap during a rotation.
 
     `now` is aware; `tolerance_s` replaces the preset's own. Raises the WebhookRefusedError named after
-    the reason. An error about the timestamp's age means that the signature itself is right. For
+    the reason. An error about the timestamp's age means that the signature itself is right. Of a
+    compressed body some senders sign what they send, others what it was before: both count. For
     senders that sign with a certificate, see `verify_with_certificates`.
     """
-    return signature_of(source).verify(request, secrets=secrets, now=now, tolerance_s=tolerance_s)
+    return _either_way(signature_of(source), request, secrets=secrets, now=now, tolerance_s=tolerance_s)
 
 
 async def verify_with_certificates(
@@ -47,9 +57,31 @@ async def verify_with_certificates(
         url = method.certificate_url(request)
         found = await certificates.certificate(url, with_issuers=method.needs_issuers)
         method = method.with_certificate(found)
-    return method.verify(request, secrets=secrets, now=now, tolerance_s=tolerance_s)
+    return _either_way(method, request, secrets=secrets, now=now, tolerance_s=tolerance_s)
 
 
 def signature_of(source: Preset | HmacScheme) -> SignatureMethod:
     """The way in which a preset's, or a scheme's, requests are signed."""
     return source.signature if isinstance(source, Preset) else HmacSignature(source)
+
+
+def _either_way(
+    method: SignatureMethod,
+    request: InboundRequest,
+    *,
+    secrets: Sequence[str],
+    now: datetime,
+    tolerance_s: int | None,
+) -> Verified:
+    try:
+        return method.verify(request, secrets=secrets, now=now, tolerance_s=tolerance_s)
+    except (StaleTimestampError, FutureTimestampError):
+        raise
+    except WebhookRefusedError:
+        try:
+            plain = decoded(request, max_bytes=DEFAULT_LIMITS.max_decoded_bytes)
+        except (InvalidBodyError, UnsupportedBodyError):
+            plain = request
+        if plain is request:
+            raise
+    return method.verify(plain, secrets=secrets, now=now, tolerance_s=tolerance_s)
