@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from crossdock.cli.main import app
 from crossdock.connectors.webhooks import Headers, InboundRequest, preset_for, presets, verify
+from tests.connectors.webhooks.samples import Sample, each_sample
 
 URL = "https://hooks.example.com/webhooks/acme/x"
 
@@ -33,11 +34,17 @@ def test_presets_are_listed_with_what_to_do() -> None:
         assert preset["title"] in text
 
 
-@pytest.mark.parametrize("name", ["github", "stripe", "docusign", "twilio", "generic"])
-def test_what_is_signed_verifies(name: str, body: Path) -> None:
-    shown = json.loads(run("sign", "--preset", name, "--body", str(body), "--secret", "s", "--url", URL, "--json"))
-    request = InboundRequest(url=shown["url"], headers=Headers(shown["headers"].items()), body=body.read_bytes())
-    verify(preset_for(name), request=request, secrets=["s"], now=datetime.now(UTC))
+@each_sample
+def test_what_is_signed_verifies(sample: Sample, tmp_path: Path) -> None:
+    path, secret = tmp_path / "body", sample.signing_secret or sample.secret
+    path.write_bytes(sample.body)
+    shown = json.loads(
+        run("sign", "--preset", sample.preset, "--body", str(path), "--secret", secret, "--url", URL, "--json")
+    )
+    body = sample.body if shown["body"] is None else shown["body"].encode()
+    request = InboundRequest(url=shown["url"], headers=Headers(shown["headers"].items()), body=body)
+    assert shown["headers"]["content-type"].partition(";")[0] == sample.content_type.partition(";")[0]
+    verify(preset_for(sample.preset), request=request, secrets=[sample.secret], now=datetime.now(UTC))
 
 
 def test_headers_are_printed_one_a_line(body: Path) -> None:

@@ -15,6 +15,7 @@ from crossdock.connectors.webhooks import (
     verify,
 )
 from crossdock.connectors.webhooks.errors import InvalidBodyError
+from crossdock.mapping.json_values import JsonValue
 from tests.connectors.webhooks.samples import NOW, SECRET, URL
 
 GITHUB = presets()["github"]
@@ -53,6 +54,26 @@ def test_the_type_is_event_and_action(event: str, body: bytes, expected: str) ->
     )
     request = InboundRequest(url=URL, headers=headers, body=body)
     assert identify(GITHUB, request, read_document(GITHUB, request).document) == EventIdentity("72d3162e", expected)
+
+
+@pytest.mark.parametrize(
+    ("event", "document"),
+    [
+        ("push", {"repository": {"pushed_at": 1773500966}}),
+        (
+            "pull_request",
+            {"pull_request": {"updated_at": "2026-03-14T15:09:26Z", "created_at": "2020-01-01T00:00:00Z"}},
+        ),
+        ("issues", {"issue": {"updated_at": "2026-03-14T15:09:26Z"}}),
+        ("issue_comment", {"comment": {"updated_at": "2026-03-14T15:09:26Z"}, "issue": {"updated_at": "2020-01-01"}}),
+        ("pull_request_review", {"review": {"submitted_at": "2026-03-14T15:09:26Z"}}),
+        ("release", {"release": {"created_at": "2026-03-14T15:09:26Z"}}),
+    ],
+)
+def test_the_time_is_that_of_what_the_event_is_about(event: str, document: dict[str, JsonValue]) -> None:
+    request = InboundRequest(url=URL, headers=Headers([("X-GitHub-Event", event)]), body=b"")
+    assert identify(GITHUB, request, document).time == NOW
+    assert identify(GITHUB, request, {}).time is None
 
 
 def test_a_form_body_is_the_json_inside_it() -> None:

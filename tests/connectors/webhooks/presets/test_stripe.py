@@ -94,3 +94,4 @@ def test_id_and_type_come_from_the_event() -> None:
     document = read_document(PRESET, request).document
     assert identify(PRESET, request, document) == EventIdentity("evt_1Pabc2LkdIwHu7ix", "stripe.charge.refunded")
     assert identify(PRESET, request, []) == EventIdentity(None, None)
+    assert identify(PRESET, request, {"created": int(NOW.timestamp())}).time == NOW
