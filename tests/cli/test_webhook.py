@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from crossdock.cli.main import app
 from crossdock.connectors.webhooks import Headers, InboundRequest, preset_for, presets, verify
-from tests.connectors.webhooks.samples import Sample, each_sample
+from tests.connectors.webhooks.samples import SAMPLES, Sample, sample_id
 
 URL = "https://hooks.example.com/webhooks/acme/x"
 
@@ -34,7 +34,7 @@ def test_presets_are_listed_with_what_to_do() -> None:
         assert preset["title"] in text
 
 
-@each_sample
+@pytest.mark.parametrize("sample", [sample for sample in SAMPLES if sample.preset != "paypal"], ids=sample_id)
 def test_what_is_signed_verifies(sample: Sample, tmp_path: Path) -> None:
     path, secret = tmp_path / "body", sample.signing_secret or sample.secret
     path.write_bytes(sample.body)

@@ -23,10 +23,10 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
 
 
 def looks_like(request: InboundRequest, *, instead_of: Preset) -> Preset | None:
-    """The preset whose own headers the request has, while it has none of those that it should have."""
-    own = _headers_of(instead_of)
-    if any(request.headers.get(name) for name in own):
+    """The preset whose own headers the request has, while it has no signature of the one it should have."""
+    if any(request.headers.get(name) for name in _signature_headers(instead_of)):
         return None
+    own = _headers_of(instead_of)
     for header, preset in _telltales().items():
         if header not in own and request.headers.get(header):
             return preset
@@ -46,10 +46,14 @@ def _telltales() -> Mapping[str, Preset]:
 
 def _headers_of(preset: Preset) -> frozenset[str]:
     """What a sender of this kind adds to a request, in lower case."""
-    names = {name.lower() for name in preset.companions(None, None)} | set(_KNOWN.get(preset.name, ()))
+    return _signature_headers(preset) | {name.lower() for name in preset.companions(None, None)}
+
+
+def _signature_headers(preset: Preset) -> frozenset[str]:
+    names = frozenset(_KNOWN.get(preset.name, ()))
     empty = InboundRequest(url=_URL, headers=Headers([("content-type", preset.content_type)]), body=b"")
     try:
         signed = preset.signature.sign(empty, secrets=[preset.signature.new_secret()], now=_LONG_AGO)
     except (CrossdockError, ValueError):
-        return frozenset(names)
-    return frozenset(names | {name for name, _ in signed.headers.items()}) - {"content-type"}
+        return names
+    return names | {name for name, _ in signed.headers.items()} - {"content-type"}
