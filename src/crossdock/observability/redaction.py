@@ -8,7 +8,8 @@ from typing import Any
 MASK = "•••"
 
 _SECRET_NAME = re.compile(
-    r"pass(word|phrase)?$|secret|token|authorization|cookie|api[-_]?key$|private[-_]?key|credential|signature|dsn$",
+    r"pass(word|phrase)?$|secret|token|authorization|cookie|api[-_]?key$|private[-_]?key|credential|signature|dsn$"
+    r"|session[-_]?id$|client[-_]?state$",
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"\b(cdk_|whsec_|whsk_|Bearer |Basic )[A-Za-z0-9+/=_.~-]{8,}|://[^/\s:@]+:[^/\s@]+@")

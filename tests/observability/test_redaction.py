@@ -1,0 +1,15 @@
+import pytest
+
+from crossdock.observability.redaction import is_secret_name
+
+
+@pytest.mark.parametrize(
+    "name", ["token", "X-Goog-Channel-Token", "clientState", "SessionId", "session_id", "password"]
+)
+def test_what_other_systems_call_their_secrets_is_hidden(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", ["state", "clientStatement", "session", "X-Goog-Channel-ID", "passenger"])
+def test_what_only_sounds_like_it_is_shown(name: str) -> None:
+    assert not is_secret_name(name)
