@@ -32,6 +32,7 @@ class IdKind(StrEnum):
     ATTEMPT = "att"
     ENDPOINT = "wep"
     RECEIPT = "rcp"
+    REFUSAL = "rfs"
     WORKER = "wrk"
     SIGNING_KEY = "sky"
 

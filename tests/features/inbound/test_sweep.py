@@ -38,10 +38,11 @@ async def test_what_was_held_after_a_resume_is_released(hub: Hub) -> None:
     assert (await hub.only_receipt())["state"] == "processed"
 
 
-async def test_secrets_that_were_rotated_out_are_removed(hub: Hub) -> None:
+async def test_secrets_that_were_rotated_out_are_removed_after_a_week(hub: Hub) -> None:
     endpoint = await hub.endpoint()
     given = RotateSecretIn(overlap_s=60)
     await hub.endpoints.rotate_secret(hub.tenant_id, ACTOR, endpoint_key(endpoint), given)
+    hub.clock.advance(timedelta(days=7).total_seconds())
     await hub.work.sweep.run()
     assert await hub.count("webhook_endpoint_secrets") == 2
     hub.clock.advance(timedelta(seconds=60).total_seconds())

@@ -18,6 +18,7 @@ from crossdock.features.inbound.schemas import (
     PresetOut,
     ReceiptDetail,
     ReceiptOut,
+    RefusalOut,
     RetryIn,
     RetryOut,
     RotateSecretIn,
@@ -167,6 +168,16 @@ async def endpoint_statistics(
 ) -> EndpointStatistics:
     """What became of the webhooks of the last hours."""
     return await endpoints.statistics(session, parse_id(IdKind.ENDPOINT, endpoint_id), hours=hours)
+
+
+@router.get(_ONE + "/refusals")
+async def list_refusals(
+    _: WebhookReader, session: TenantSession, endpoints: Endpoints, page: Paging, endpoint_id: str
+) -> Page[RefusalOut]:
+    """What an endpoint refused last, newest first: why, what may be the matter, and how the webhook looked."""
+    rows = await endpoints.refusals(session, page, parse_id(IdKind.ENDPOINT, endpoint_id))
+    kept, next_cursor = cut(rows, page, lambda row: parse_id(IdKind.REFUSAL, row.id))
+    return Page(items=kept, next_cursor=next_cursor)
 
 
 @router.get(_ONE + "/receipts")

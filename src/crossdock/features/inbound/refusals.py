@@ -1,15 +1,21 @@
-"""The audit of refused webhooks: written aside, and bounded, so that a flood cannot use it as a weapon."""
+"""The audit of refused webhooks, and samples of them: written aside, and bounded.
+
+A flood of webhooks that are refused must not become a weapon: it costs a few lines and samples a
+minute, whatever its size.
+"""
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
 
 from crossdock.db.audit import Actor, record
 from crossdock.db.engine import Database
+from crossdock.features.inbound.refusal_samples import RefusalSample, RefusalSamples
 from crossdock.features.inbound.repository import ENDPOINT_KIND, REFUSED
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
@@ -39,23 +45,29 @@ class Refusal:
 
 @dataclass(slots=True)
 class _Window:
-    """A minute of one endpoint's refusals."""
+    """A minute of one endpoint's refusals; `unwritten` has how many of each reason, and the last of them."""
 
     started_s: float
     lines: int = 0
-    unwritten: int = 0
-    last: Refusal | None = None
+    unwritten: dict[str, tuple[Refusal, int]] = field(default_factory=dict)
 
 
 class RefusalLog:
-    """Writes a line for each refusal, up to ten a minute for an endpoint; a line counts those left out before it."""
+    """Writes a line and a sample for each refusal, up to ten a minute for an endpoint.
 
-    def __init__(self, *, database: Database, clock: Clock, lines_a_minute: int = _LINES_A_MINUTE) -> None:
+    A line counts those left out before it that have the same reason.
+    """
+
+    def __init__(
+        self, *, database: Database, samples: RefusalSamples, clock: Clock, lines_a_minute: int = _LINES_A_MINUTE
+    ) -> None:
         self._database = database
+        self._samples = samples
         self._clock = clock
         self._lines_a_minute = lines_a_minute
         self._windows: dict[tuple[UUID, str | None], _Window] = {}
         self._lines: list[tuple[Refusal, int]] = []
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -64,45 +76,52 @@ class RefusalLog:
 
     async def stop(self) -> None:
         """Write what is left, and stop."""
+        self._stopping.set()
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await self._task
         self._close_windows(before_s=float("inf"))
         await self._write()
+        await self._samples.write_all()
 
-    def note(self, refusal: Refusal, *, known_endpoint: bool) -> None:
-        """Remember a refusal; costs no input or output. Unknown paths share one allowance in each tenant."""
+    def note(
+        self, refusal: Refusal, *, known_endpoint: bool, sample: Callable[[], RefusalSample] | None = None
+    ) -> None:
+        """Remember a refusal; costs no input or output. Unknown paths share one allowance in each tenant.
+
+        `sample` is called when there is room for one.
+        """
         key = (refusal.tenant_id, refusal.entity_id if known_endpoint else None)
         now_s = self._clock.monotonic()
         window = self._windows.get(key)
         if window is None or now_s - window.started_s >= _MINUTE_S:
-            unwritten = 0 if window is None else window.unwritten
+            unwritten = {} if window is None else window.unwritten
             if len(self._windows) >= _MOST_WINDOWS:
                 self._close_windows(before_s=now_s)
             window = self._windows[key] = _Window(now_s, unwritten=unwritten)
-        window.last = refusal
-        window.unwritten += 1
+        count = window.unwritten.pop(refusal.reason, (refusal, 0))[1] + 1
         if window.lines < self._lines_a_minute:
             window.lines += 1
-            self._lines.append((refusal, window.unwritten))
-            window.unwritten = 0
+            self._lines.append((refusal, count))
+            if sample is not None:
+                self._samples.offer(sample)
+        else:
+            window.unwritten[refusal.reason] = (refusal, count)
 
     async def _run(self) -> None:
         close_s = self._clock.monotonic() + _CLOSE_EVERY_S
-        while True:
-            await asyncio.sleep(_WRITE_EVERY_S)
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _WRITE_EVERY_S)
             now_s = self._clock.monotonic()
             if now_s >= close_s:
                 self._close_windows(before_s=now_s - _MINUTE_S)
                 close_s = now_s + _CLOSE_EVERY_S
             await self._write()
+            await self._samples.write_some()
 
     def _close_windows(self, *, before_s: float) -> None:
         for key in [key for key, window in self._windows.items() if window.started_s <= before_s]:
-            window = self._windows.pop(key)
-            if window.unwritten and window.last is not None:
-                self._lines.append((window.last, window.unwritten))
+            self._lines.extend(self._windows.pop(key).unwritten.values())
 
     async def _write(self) -> None:
         lines, self._lines = self._lines, []

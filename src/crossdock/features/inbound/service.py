@@ -209,10 +209,13 @@ class EndpointService:
         raise InvalidEndpointError(f"The handler {what}.", (Fault("/handler", what),))
 
     async def _let_expire(self, repository: EndpointRepository, endpoint: Endpoint, overlap: timedelta) -> None:
-        """End the current secrets after the overlap; at once without one, and the oldest if there are too many."""
+        """End the current secrets after the overlap, and the oldest at once if there are too many.
+
+        Those that have ended stay for some days: they tell why a sender that still uses one is refused.
+        """
         end = self._clock.now() + overlap
         secrets = (await repository.secrets_of([endpoint.id])).get(endpoint.id, [])
-        kept = secrets[: _MOST_SECRETS - 1] if overlap else []
+        kept = secrets[: _MOST_SECRETS - 1]
         for secret in kept:
             secret.expires_at = end if secret.expires_at is None else min(secret.expires_at, end)
         await repository.remove_secrets(secrets[len(kept) :])

@@ -10,13 +10,15 @@ from crossdock.kit.clock import Clock
 _STRANDED_AFTER = timedelta(minutes=1)
 # A resumed endpoint's old settings linger no longer than this in any process.
 _RESUMED_WITHIN = timedelta(minutes=10)
+# Whoever still signs with one is told apart from a stranger for so long.
+_ENDED_SECRETS_KEPT = timedelta(days=7)
 _BATCH = 5_000
 
 _log = structlog.get_logger(__name__)
 
 
 class InboundSweep:
-    """Finds receipts that nobody works on, and removes secrets that were rotated out."""
+    """Finds receipts that nobody works on, and removes secrets that were rotated out days ago."""
 
     def __init__(self, *, receipts: WorkerRepository, clock: Clock) -> None:
         self._receipts = receipts
@@ -32,4 +34,4 @@ class InboundSweep:
             resumed_after=now - _RESUMED_WITHIN
         ):
             await self._receipts.release_held(tenant_id, endpoint_id, limit=_BATCH)
-        await self._receipts.remove_expired_secrets(now=now)
+        await self._receipts.remove_expired_secrets(expired_before=now - _ENDED_SECRETS_KEPT)

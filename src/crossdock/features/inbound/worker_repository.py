@@ -136,10 +136,10 @@ class WorkerRepository:
         rows = await self._database.pool(Role.WORKER).fetch(_HOLDING, resumed_after)
         return [(row["tenant_id"], row["id"]) for row in rows]
 
-    async def remove_expired_secrets(self, *, now: datetime) -> None:
-        """Delete secrets that were rotated out."""
+    async def remove_expired_secrets(self, *, expired_before: datetime) -> None:
+        """Delete secrets that were rotated out, and ended before then."""
         await self._database.pool(Role.WORKER).execute(
-            "DELETE FROM webhook_endpoint_secrets WHERE expires_at <= $1", now
+            "DELETE FROM webhook_endpoint_secrets WHERE expires_at <= $1", expired_before
         )
 
     async def _read(self, keys: list[tuple[UUID, UUID]]) -> Sequence[DueReceipt | None]:
