@@ -69,7 +69,10 @@ class Drain:
                 again_in_s: float | None = _BUSY_S
             else:
                 again_in_s = await self._work(tenant_id, endpoint_id, hold, careful=run.takeovers > 0)
-        if again_in_s is not None:
+        if again_in_s is None:
+            # Whoever came meanwhile, and found the lock taken, would come again in a while only.
+            await self._repository.hasten(tenant_id, endpoint_id)
+        else:
             await self._repository.go_on(tenant_id, endpoint_id, in_s=again_in_s)
 
     async def _work(self, tenant_id: UUID, endpoint_id: UUID, hold: Hold, *, careful: bool) -> float | None:

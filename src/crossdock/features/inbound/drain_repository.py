@@ -27,11 +27,18 @@ class DrainRepository:
 
     async def go_on(self, tenant_id: UUID, endpoint_id: UUID, *, in_s: float) -> None:
         """Queue the next job; at once when `in_s` is 0, even where one waits that is due later."""
-        job = drain_job(tenant_id, endpoint_id, delay_s=in_s)
+        if not in_s:
+            await self.hasten(tenant_id, endpoint_id)
         async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
-            if not in_s:
-                await connection.execute(_REMOVE_LATER, job.key)
-            await enqueue_work(connection, [job])
+            await enqueue_work(connection, [drain_job(tenant_id, endpoint_id, delay_s=in_s)])
+
+    async def hasten(self, tenant_id: UUID, endpoint_id: UUID) -> None:
+        """Have a job that is due later run now."""
+        job = drain_job(tenant_id, endpoint_id)
+        async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
+            # Only a job that is added rings.
+            if await connection.fetchval(_REMOVE_LATER, job.key):
+                await enqueue_work(connection, [job])
 
     async def next_receipts(self, tenant_id: UUID, endpoint_id: UUID, *, limit: int) -> Sequence[DueReceipt]:
         """The endpoint's first receipts in order; what it held first, if it is active again."""
@@ -50,7 +57,9 @@ class DrainRepository:
                 handed_out = await enqueue_work(connection, [process_job(tenant_id, row["id"]) for row in rows])
 
 
-_REMOVE_LATER = "DELETE FROM pgqueuer WHERE dedupe_key = $1 AND status = 'queued' AND execute_after > now()"
+_REMOVE_LATER = """
+DELETE FROM pgqueuer WHERE dedupe_key = $1 AND status = 'queued' AND execute_after > now() RETURNING true
+"""
 
 _NEXT = f"""
 WITH first AS (
