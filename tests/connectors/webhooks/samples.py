@@ -8,7 +8,9 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from crossdock.connectors.webhooks import InboundRequest, presets, sign
+from crossdock.connectors.webhooks import InboundRequest, Preset, presets, sign
+from crossdock.connectors.webhooks.presets.sendgrid import new_private_key, public_key_of
+from tests.connectors.webhooks.certificates import paypal
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 SECRET = "q3DK8iYkR8u0pJ5vOZbq3d5m0XkzTtq6c2nJr7aS1fE="
@@ -187,6 +189,37 @@ PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 OTHER_PRIVATE_KEY = "whsk_" + SECRET
 OTHER_PUBLIC_KEY = "whpk_ckCIGH1puWcEMqCbvK5Y5R13I/4HD/+qIKMz5ijYK9o="
 
+SENDGRID = json.dumps(
+    [
+        {
+            "email": "a@example.com",
+            "timestamp": 1700000000,
+            "event": "delivered",
+            "sg_event_id": "ZGVsaXZlcmVk",
+            "sg_message_id": "14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0",
+        },
+        {
+            "email": "b@example.com",
+            "timestamp": 1700000001,
+            "event": "bounce",
+            "type": "blocked",
+            "sg_event_id": "Ym91bmNl",
+        },
+    ]
+).encode()
+
+PAYPAL = json.dumps(
+    {
+        "id": "WH-58D329510W468432D-8HN650336L201105X",
+        "create_time": "2026-11-01T21:50:07.940Z",
+        "resource_type": "refund",
+        "event_type": "PAYMENT.CAPTURE.REFUNDED",
+        "resource": {"id": "1Y107995YT783435V", "amount": {"currency_code": "USD", "value": "1.00"}},
+    }
+).encode()
+
+P256_PRIVATE_KEY, OTHER_P256_PRIVATE_KEY = new_private_key(), new_private_key()
+
 SAMPLES = [
     Sample("docusign", DOCUSIGN_JSON, JSON, "X-DocuSign-Signature-1", encoding="base64"),
     Sample("docusign", XML, "text/xml; charset=utf-8", "X-DocuSign-Signature-1", encoding="base64"),
@@ -215,6 +248,18 @@ SAMPLES = [
         signs_with_each_secret=False,
     ),
     Sample("motive", MOTIVE, JSON, "X-KT-Webhook-Signature"),
+    Sample(
+        "paypal",
+        PAYPAL,
+        JSON,
+        "PayPal-Transmission-Sig",
+        encoding="base64",
+        secret="8PT597110X687430LKGECATA",
+        other_secret="5YR89137NC123456XAB98765Z",
+        tolerance_s=4 * 24 * 3600,
+        timestamp_header="PayPal-Transmission-Time",
+        signs_with_each_secret=False,
+    ),
     Sample("quickbooks", QUICKBOOKS, JSON, "intuit-signature", encoding="base64"),
     Sample(
         "quiltt",
@@ -234,6 +279,20 @@ SAMPLES = [
         any_text_is_a_secret=False,
         tolerance_s=300,
         timestamp_header="X-Samsara-Timestamp",
+    ),
+    Sample(
+        "sendgrid",
+        SENDGRID,
+        JSON,
+        "X-Twilio-Email-Event-Webhook-Signature",
+        encoding="base64",
+        secret=public_key_of(P256_PRIVATE_KEY),
+        other_secret=public_key_of(OTHER_P256_PRIVATE_KEY),
+        signing_secret=P256_PRIVATE_KEY,
+        other_signing_secret=OTHER_P256_PRIVATE_KEY,
+        any_text_is_a_secret=False,
+        tolerance_s=25 * 3600,
+        timestamp_header="X-Twilio-Email-Event-Webhook-Timestamp",
     ),
     Sample(
         "slack",
@@ -306,6 +365,11 @@ each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=sample_id)
 _IN_BODY = re.compile(rb'(?<="signature":")[^"]*|(?<=&signature=)[^&]*')
 
 
+def preset_of(sample: Sample) -> Preset:
+    """The sample's preset, with whatever certificate it signs and checks with."""
+    return paypal(NOW) if sample.preset == "paypal" else presets()[sample.preset]
+
+
 def signed(
     sample: Sample,
     *,
@@ -318,7 +382,7 @@ def signed(
     """The sample as its sender sends it: by its secret, the other one, the other and its own, or a given one."""
     own, another = sample.signing_secret or sample.secret, sample.other_signing_secret or sample.other_secret
     return sign(
-        presets()[sample.preset],
+        preset_of(sample),
         secret=secret or (another if other or both else own),
         also_secrets=(own,) if both else (),
         body=sample.body,

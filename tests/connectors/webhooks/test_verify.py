@@ -37,6 +37,7 @@ from tests.connectors.webhooks.samples import (
     changed,
     each_sample,
     flipped,
+    preset_of,
     sample_id,
     signature_text,
     signed,
@@ -47,7 +48,7 @@ from tests.connectors.webhooks.samples import (
 def _verify(
     sample: Sample, request: InboundRequest, *secrets: str, at: datetime = NOW, tolerance_s: int | None = None
 ) -> Verified:
-    preset = presets()[sample.preset]
+    preset = preset_of(sample)
     return verify(preset, request=request, secrets=secrets or [sample.secret], now=at, tolerance_s=tolerance_s)
 
 
@@ -136,19 +137,19 @@ def test_a_sender_that_rotates_may_sign_with_both(sample: Sample) -> None:
     assert _verify(sample, request, sample.secret).secret_index == 0
     assert _verify(sample, request, sample.other_secret).secret_index == 0
     with pytest.raises(WrongSignatureError):
-        _verify(sample, request, presets()[sample.preset].signature.new_secret())
+        _verify(sample, request, preset_of(sample).signature.new_secret())
 
 
 @each_sample
 @pytest.mark.parametrize("secrets", [[], [""], [SECRET, ""]])
 def test_without_a_secret_nothing_is_accepted(sample: Sample, secrets: list[str]) -> None:
     with pytest.raises(MissingSecretError):
-        verify(presets()[sample.preset], request=signed(sample), secrets=secrets, now=NOW)
+        verify(preset_of(sample), request=signed(sample), secrets=secrets, now=NOW)
 
 
 @each_sample
 def test_a_secret_is_one_and_a_new_one_is_too(sample: Sample) -> None:
-    signature = presets()[sample.preset].signature
+    signature = preset_of(sample).signature
     assert signature.needs_secret
     signature.check_secret(sample.secret)
     signature.check_secret(signature.new_secret())
@@ -202,7 +203,7 @@ _TEXT_KEYED = sorted(
     {
         sample.preset
         for sample in SAMPLES
-        if sample.any_text_is_a_secret and sample.covers_body and sample.preset != "twilio"
+        if sample.any_text_is_a_secret and sample.covers_body and sample.preset not in ("paypal", "twilio")
     }
 )
 

@@ -161,8 +161,8 @@ class AmazonSnsSignature(CertificateSignature):
 
 def _envelope(request: InboundRequest) -> Mapping[str, JsonValue]:
     """The message, with all that is signed and needed in it; raises a WebhookRefusedError."""
-    envelope = _json_object(request.body)
-    if envelope is None or envelope.get("Type") not in _SIGNED:
+    envelope = _message_in(request.body)
+    if envelope is None:
         if (request.headers.get(_RAW_HEADER) or "").lower() == "true":
             raise MissingSignatureError(
                 "The message came by raw message delivery, which carries no signature: switch that off in the "
@@ -181,12 +181,15 @@ def _envelope(request: InboundRequest) -> Mapping[str, JsonValue]:
     return envelope
 
 
-def _json_object(body: bytes) -> dict[str, JsonValue] | None:
+def _message_in(body: bytes) -> dict[str, JsonValue] | None:
+    """The body, if it is a JSON object of one of the known types."""
     try:
         document = parse_json(body)
     except InvalidBodyError:
         return None
-    return document if isinstance(document, dict) else None
+    if not isinstance(document, dict) or text_of(document.get("Type")) not in _SIGNED:
+        return None
+    return document
 
 
 def _text(envelope: Mapping[str, JsonValue], name: str) -> str:
@@ -205,8 +208,8 @@ def _content(envelope: Mapping[str, JsonValue]) -> bytes:
 
 def _new_envelope(request: InboundRequest, *, topic_arn: str) -> dict[str, JsonValue]:
     """The body as an envelope, with all members that it lacks but the time and the signature."""
-    given = _json_object(request.body)
-    if given is None or given.get("Type") not in _SIGNED:
+    given = _message_in(request.body)
+    if given is None:
         given = {"Type": _NOTIFICATION, "Message": request.body.decode("utf-8", "replace")}
     base = f"https://sns.us-east-1.amazonaws.com/?TopicArn={topic_arn}&Action="
     usual: dict[str, JsonValue] = {
