@@ -12,11 +12,15 @@ from itertools import islice
 from crossdock.connectors.webhooks import variants
 from crossdock.connectors.webhooks.errors import (
     AddressRefusedError,
+    CertificateUnavailableError,
     FutureTimestampError,
     MissingSecretError,
     MissingSignatureError,
     StaleTimestampError,
+    UnknownTopicError,
+    UntrustedProxyError,
     WebhookRefusedError,
+    WrongCertificateError,
     WrongSignatureError,
 )
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
@@ -33,6 +37,15 @@ _MOST_OTHERS = 60
 _MOST_COMBINED = 3
 _ANY_AGE_S = 100 * 365 * 24 * 3600
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+# Where trying would find out nothing, and the error's own message says the rest.
+_SAID = {
+    UntrustedProxyError.code: "Name the proxy in CROSSDOCK_TRUSTED_PROXIES; see that no other way leads to the hub.",
+    UnknownTopicError.code: "Add the topic to topic_arns in the endpoint's settings if it is yours.",
+    CertificateUnavailableError.code: "See that the hub may call the place of the certificate over HTTPS (firewall, "
+    "outgoing proxy, DNS); the sender sends again.",
+    WrongCertificateError.code: "Somebody imitates the sender, or something between the hub and the web answers in its "
+    "place; nothing needs to be done about the first.",
+}
 _UNTOUCHED = "pass the body on byte for byte: a proxy, or a program that reads and writes it anew, changes it"
 
 
@@ -72,6 +85,8 @@ def diagnose(refused: Refused) -> list[str]:
             return _address_hints(refused)
         case MissingSecretError.code:
             return [f"No secret is set; set it with rotate-secret. {refused.preset.title}: {refused.preset.how_to}"]
+        case _ if refused.reason in _SAID:
+            return [_SAID[refused.reason]]
     trial = _Trial(refused)
     age = trial.age_hint()
     if age is not None:
@@ -238,6 +253,8 @@ def _plain_hints(refused: Refused) -> list[str]:
         known = refused.reason in {error.code for error in WebhookRefusedError.__subclasses__()}
         return [f"See that {refused.preset.title} is what sends it. {refused.preset.how_to}"] if known else []
     title = refused.preset.title
+    if not refused.preset.signature.needs_secret:
+        return [f"Somebody imitates {title}, or it was changed on its way: if so, {_UNTOUCHED}."]
     where = "shows" if refused.preset.secret_from is SecretOrigin.SENDER else "was given"
     hints = [
         (
@@ -289,7 +306,7 @@ def _way_hint(preset: Preset, part: str, value: str) -> str:
         "signed_content": f"what is signed is {value}",
         "signature": f"the signature is {value}",
     }[part]
-    if preset.configure is not None:
+    if preset.configured is not None:
         setting = "signature's settings" if part == "signature" else f"setting signature.{part}"
         return f"It fits if {what}: change the {setting}."
     if part == "secret_encoding":
