@@ -64,7 +64,13 @@ def create(  # noqa: PLR0913 - each is an option of the command
     public_url: Annotated[str | None, typer.Option(help="The URL as the sender calls it, behind a proxy.")] = None,
     event_type: Annotated[str | None, typer.Option(help="The type of every event from here.")] = None,
     transformation: Annotated[str | None, typer.Option(help="JMESPath that makes the event's data.")] = None,
-    target: Annotated[EndpointTarget, typer.Option(help="Publish an event, or only store.")] = EndpointTarget.EVENT,
+    target: Annotated[
+        EndpointTarget, typer.Option(help="Publish an event, call a handler, or only store.")
+    ] = EndpointTarget.EVENT,
+    handler: Annotated[
+        str | None, typer.Option(help="The handler to call, for that target; see `crossdock webhook handlers`.")
+    ] = None,
+    ordered: Annotated[bool, typer.Option("--ordered", help="Process one after the other, in order.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Open an endpoint."""
@@ -80,6 +86,8 @@ def create(  # noqa: PLR0913 - each is an option of the command
             "event_type": event_type,
             "transformation": transformation,
             "target": target,
+            "handler": handler,
+            "ordered": ordered,
         }
     )
 
@@ -193,6 +201,9 @@ def receipts(
     *,
     tenant: TenantSlug,
     status: Annotated[ReceiptStatus | None, typer.Option(help="Those in this state alone.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="RECEIPT", help="Those of the events that this webhook brought.")
+    ] = None,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -205,6 +216,7 @@ def receipts(
                 PageRequest(limit=limit),
                 endpoint_id=parse_id(IdKind.ENDPOINT, endpoint),
                 status=status,
+                parent_id=parse_id(IdKind.RECEIPT, parent) if parent else None,
             )
         return list(found)[:limit]
 

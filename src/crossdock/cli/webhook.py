@@ -13,7 +13,8 @@ from crossdock.cli.output import AsJson, print_json, show_rows
 from crossdock.cli.own_signer import own_signer
 from crossdock.connectors.webhooks import EventIdentity, InboundRequest, Preset, preset_for, presets, sign
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
-from crossdock.features.inbound.schemas import PresetOut
+from crossdock.features.inbound.handlers import HandlerRegistry
+from crossdock.features.inbound.schemas import HandlerOut, PresetOut
 from crossdock.kit.errors import InvalidInputError
 
 SECRET_VARIABLE = "CROSSDOCK_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
@@ -28,6 +29,19 @@ def list_presets(*, as_json: AsJson = False) -> None:
     """List the kinds of senders that Crossdock knows, and what to do on their side."""
     known = [PresetOut.of(preset) for preset in presets().values()]
     show_rows(known, ("name", "title", "how_to"), as_json=as_json, empty="There are no presets.")
+
+
+@app.command(name="handlers")
+def list_handlers(*, as_json: AsJson = False) -> None:
+    """List the handlers that are installed here, for endpoints with that target."""
+    registry = HandlerRegistry()
+    registry.load()
+    show_rows(
+        HandlerOut.all_of(registry),
+        ("name", "description"),
+        as_json=as_json,
+        empty="There are no handlers; docs/webhook-handlers.md shows how to write one.",
+    )
 
 
 @app.command(name="sign")

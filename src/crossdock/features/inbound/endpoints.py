@@ -51,7 +51,7 @@ async def list_presets(_: WebhookReader) -> list[PresetOut]:
 @router.get("/handlers")
 async def list_handlers(_: WebhookReader, handlers: Handlers) -> list[HandlerOut]:
     """The handlers that are installed here, for endpoints with that target."""
-    return [HandlerOut(name=name, description=text) for name, text in handlers.descriptions().items()]
+    return HandlerOut.all_of(handlers)
 
 
 @router.get("/endpoints")
