@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from crossdock.cli.main import app
 from crossdock.connectors.webhooks import Headers, InboundRequest, preset_for, presets, verify
 from tests.connectors.webhooks.samples import SAMPLES, Sample, sample_id
+from tests.connectors.webhooks.token_samples import ORGANIZATION, TOKEN_SAMPLES, TokenSample, message
 
 URL = "https://hooks.example.com/webhooks/acme/x"
 
@@ -99,3 +100,47 @@ def test_a_body_that_is_not_there_is_said_in_a_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["webhook", "sign", "--preset", "github", "--secret", "s", "--body", missing])
     assert result.exit_code == 2
     assert missing in result.stderr
+
+
+@pytest.mark.parametrize("sample", TOKEN_SAMPLES, ids=lambda sample: sample.preset)
+def test_a_secret_that_comes_along_is_put_where_the_sender_puts_it(sample: TokenSample, tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(sample.body)
+    arguments = ("sign", "--preset", sample.preset, "--body", str(path), "--secret", sample.secret, "--url", URL)
+    shown = json.loads(run(*arguments, "--json"))
+    body = sample.body if shown["body"] is None else shown["body"].encode()
+    request = InboundRequest(url=shown["url"], headers=Headers(shown["headers"].items()), body=body)
+    verify(preset_for(sample.preset), request=request, secrets=[sample.secret], now=datetime.now(UTC))
+    words = shlex.split(run(*arguments, "--curl"))
+    headers, _, printed = run(*arguments).partition("\n\n")
+    if sample.header:
+        assert shown["body"] is None
+        assert f"@{path}" in words
+        assert not printed
+        assert sample.header.lower() in headers
+    else:
+        assert words[words.index("--data-raw") + 1] == shown["body"]
+        assert printed.strip() == shown["body"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "body"),
+    [
+        ("salesforce", {"organization_ids": [ORGANIZATION]}, message()),
+        ("mutual_tls", {"header": "X-Client", "accepted": ["ab" * 32], "verified_header": "X-Verified"}, b"{}"),
+    ],
+)
+def test_a_sender_without_a_secret_is_made_from_its_settings(
+    preset: str, settings: dict[str, object], body: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "body").write_bytes(body)
+    (tmp_path / "settings").write_text(json.dumps(settings))
+    arguments = ("sign", "--preset", preset, "--body", str(tmp_path / "body"))
+    shown = json.loads(run(*arguments, "--settings", str(tmp_path / "settings"), "--json"))
+    request = InboundRequest(
+        url=shown["url"], headers=Headers(shown["headers"].items()), body=body, via_trusted_proxy=True
+    )
+    verify(preset_for(preset, settings), request=request, secrets=[], now=datetime.now(UTC))
+    without = CliRunner().invoke(app, ["webhook", *arguments])
+    assert without.exit_code == 2
+    assert "--settings/" in without.stderr

@@ -13,8 +13,7 @@ import pytest
 
 from crossdock.connectors.webhooks import EventIdentity, preset_for, sign
 from crossdock.features.inbound.schemas import EndpointCreated, RotateSecretIn
-from tests.connectors.webhooks.presets.test_salesforce import ORGANIZATION, message
-from tests.connectors.webhooks.token_samples import GRAPH, TOKEN_SAMPLES, ZOHO, TokenSample
+from tests.connectors.webhooks.token_samples import GRAPH, ORGANIZATION, TOKEN_SAMPLES, ZOHO, TokenSample, message
 from tests.features.inbound.conftest import ACTOR, Hub, endpoint_key
 from tests.serving import Answer, ApiClient
 

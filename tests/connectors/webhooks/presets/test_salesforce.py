@@ -24,28 +24,9 @@ from crossdock.connectors.webhooks.errors import (
 )
 from crossdock.connectors.webhooks.identity import member
 from tests.connectors.webhooks.samples import NOW, URL
+from tests.connectors.webhooks.token_samples import ORGANIZATION, message
 
-ORGANIZATION = "00D5g000001abcdEAA"
 PRESET = preset_for("salesforce", {"organization_ids": ["00D000000000001", ORGANIZATION]})
-ONE = """<Notification><Id>04l5g00000AbCd{n}EAV</Id>
-   <sObject xsi:type="sf:{kind}" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">
-    <sf:Id>0015g00000XyZabAAF</sf:Id><sf:Name>Acme &amp; Söhne</sf:Name>
-   </sObject></Notification>"""
-
-
-def message(
-    *kinds: str, organization: str = f"<OrganizationId>{ORGANIZATION}</OrganizationId>", before: str = ""
-) -> bytes:
-    """An outbound message as Salesforce writes it, with a notification of each kind of record."""
-    notifications = "".join(ONE.format(n=n, kind=kind) for n, kind in enumerate(kinds or ("Account",), start=1))
-    return f"""<?xml version="1.0" encoding="UTF-8"?>{before}
-<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"
- xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body>
- <notifications xmlns="http://soap.sforce.com/2005/09/outbound">
-  {organization}<ActionId>04k5g0000008xyzAAA</ActionId><SessionId>00D5g000001abcd!AQEAQsession</SessionId>
-  <EnterpriseUrl>https://acme.my.salesforce.com/services/Soap/c/66.0/00D5g000001abcd</EnterpriseUrl>
-  <PartnerUrl>https://acme.my.salesforce.com/services/Soap/u/66.0/00D5g000001abcd</PartnerUrl>
-  {notifications}</notifications></soapenv:Body></soapenv:Envelope>""".encode()
 
 
 def _request(body: bytes, content_type: str = "text/xml; charset=UTF-8") -> InboundRequest:
