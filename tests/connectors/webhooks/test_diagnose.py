@@ -16,7 +16,8 @@ import pytest
 from crossdock.connectors.webhooks import InboundRequest, Preset, diagnose, preset_for, presets, sign, verify
 from crossdock.connectors.webhooks.diagnose import MAX_BODY_BYTES, OtherSecret, Refused, signs
 from crossdock.connectors.webhooks.errors import WebhookRefusedError
-from tests.connectors.webhooks.samples import NOW, OTHER_SECRET, SAMPLES, SECRET, SMS, URL, Sample, changed, sample_id
+from tests.connectors.webhooks.bodies import SMS
+from tests.connectors.webhooks.samples import NOW, OTHER_SECRET, SAMPLES, SECRET, URL, Sample, changed, sample_id
 from tests.connectors.webhooks.samples import signed as honest
 
 BODY = b'{"action":"opened","number":2,"path":"a/b","who":"zo\xc3\xab"}'

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.connectors.webhooks.samples import SAMPLES, SLACK, XERO, Sample, sample_id
+from tests.connectors.webhooks.bodies import SLACK, XERO
+from tests.connectors.webhooks.samples import SAMPLES, Sample, sample_id
 from tests.features.inbound.conftest import Hub
 
 TYPES = {

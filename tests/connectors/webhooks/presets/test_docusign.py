@@ -16,7 +16,8 @@ from crossdock.connectors.webhooks import (
 )
 from crossdock.connectors.webhooks.errors import WrongSignatureError
 from crossdock.mapping.expressions import search
-from tests.connectors.webhooks.samples import DOCUSIGN_JSON, NOW, OTHER_SECRET, SECRET, URL, XML
+from tests.connectors.webhooks.bodies import DOCUSIGN_JSON, XML
+from tests.connectors.webhooks.samples import NOW, OTHER_SECRET, SECRET, URL
 
 PRESET = presets()["docusign"]
 ENVELOPE = "0147df4c-0144-433b-aac5-55285fe7dbbf"

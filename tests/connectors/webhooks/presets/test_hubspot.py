@@ -15,8 +15,9 @@ from crossdock.connectors.webhooks.errors import (
     WrongSignatureError,
 )
 from crossdock.connectors.webhooks.presets.hubspot import signed_uri
+from tests.connectors.webhooks.bodies import HUBSPOT
 from tests.connectors.webhooks.presets.reading import events_of, identities_of, webhook
-from tests.connectors.webhooks.samples import HUBSPOT, NOW, SECRET, URL
+from tests.connectors.webhooks.samples import NOW, SECRET, URL
 
 PRESET, V2, V1 = (presets()[name] for name in ("hubspot", "hubspot_v2", "hubspot_v1"))
 VECTOR_SECRET = "yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy"

@@ -20,8 +20,9 @@ from crossdock.connectors.webhooks.errors import (
     WebhookRefusedError,
     WrongSignatureError,
 )
+from tests.connectors.webhooks.bodies import MAILGUN
 from tests.connectors.webhooks.presets.reading import identities_of, webhook
-from tests.connectors.webhooks.samples import FORM, MAILGUN, NOW, OTHER_SECRET, SECRET, URL
+from tests.connectors.webhooks.samples import FORM, NOW, OTHER_SECRET, SECRET, URL
 
 PRESET = presets()["mailgun"]
 KEY = "key-test-signing"

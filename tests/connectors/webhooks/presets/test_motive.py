@@ -4,8 +4,9 @@ import pytest
 
 from crossdock.connectors.webhooks import Answer, presets, verify
 from crossdock.connectors.webhooks.errors import WrongSignatureError
+from tests.connectors.webhooks.bodies import MOTIVE
 from tests.connectors.webhooks.presets.reading import events_of, identities_of, webhook
-from tests.connectors.webhooks.samples import MOTIVE, NOW
+from tests.connectors.webhooks.samples import NOW
 
 PRESET = presets()["motive"]
 KEY = "d9d36bea41c44ae49d1bfc4a48ba2abe"

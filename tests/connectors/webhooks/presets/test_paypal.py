@@ -30,6 +30,7 @@ from crossdock.connectors.webhooks.errors import (
     WrongCertificateError,
     WrongSignatureError,
 )
+from tests.connectors.webhooks.bodies import PAYPAL
 from tests.connectors.webhooks.certificates import (
     PAYPAL_URL,
     Issuer,
@@ -38,7 +39,7 @@ from tests.connectors.webhooks.certificates import (
     rsa_key,
     signing,
 )
-from tests.connectors.webhooks.samples import NOW, PAYPAL, URL, changed
+from tests.connectors.webhooks.samples import NOW, URL, changed
 
 WEBHOOK_ID = "8PT597110X687430LKGECATA"
 ROOT = Issuer.root(NOW)

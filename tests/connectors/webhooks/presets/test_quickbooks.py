@@ -8,8 +8,9 @@ import pytest
 
 from crossdock.connectors.webhooks import EventIdentity, presets, verify
 from crossdock.connectors.webhooks.errors import WrongSignatureError
+from tests.connectors.webhooks.bodies import QUICKBOOKS
 from tests.connectors.webhooks.presets.reading import events_of, identities_of, webhook
-from tests.connectors.webhooks.samples import NOW, QUICKBOOKS, SECRET
+from tests.connectors.webhooks.samples import NOW, SECRET
 
 PRESET = presets()["quickbooks"]
 INVOICE = {"name": "Invoice", "id": "130", "operation": "Create", "lastUpdated": "2026-11-01T18:00:00.000Z"}

@@ -8,8 +8,9 @@ import pytest
 
 from crossdock.connectors.webhooks import EventIdentity, presets, verify
 from crossdock.connectors.webhooks.errors import WrongSignatureError
+from tests.connectors.webhooks.bodies import QUILTT
 from tests.connectors.webhooks.presets.reading import events_of, identities_of, webhook
-from tests.connectors.webhooks.samples import NOW, QUILTT, SECRET
+from tests.connectors.webhooks.samples import NOW, SECRET
 
 PRESET = presets()["quiltt"]
 TIME = str(int(NOW.timestamp()))

@@ -4,8 +4,9 @@ import pytest
 
 from crossdock.connectors.webhooks import EventIdentity, presets, sign, verify
 from crossdock.connectors.webhooks.errors import InvalidSettingsError, WrongSignatureError
+from tests.connectors.webhooks.bodies import SAMSARA
 from tests.connectors.webhooks.presets.reading import identities_of, webhook
-from tests.connectors.webhooks.samples import SAMSARA, URL
+from tests.connectors.webhooks.samples import URL
 
 PRESET = presets()["samsara"]
 KEY = "c2Ftc2FyYS10ZXN0LXNlY3JldC0wMDAx"

@@ -28,7 +28,8 @@ from crossdock.connectors.webhooks.errors import (
     WrongSignatureError,
 )
 from crossdock.connectors.webhooks.presets.sendgrid import new_private_key, public_key_of
-from tests.connectors.webhooks.samples import NOW, SENDGRID, URL, changed
+from tests.connectors.webhooks.bodies import SENDGRID
+from tests.connectors.webhooks.samples import NOW, URL, changed
 
 PRESET = presets()["sendgrid"]
 SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"

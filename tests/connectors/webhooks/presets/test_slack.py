@@ -9,8 +9,9 @@ from slack_sdk.signature import Clock, SignatureVerifier
 
 from crossdock.connectors.webhooks import Answer, EventIdentity, presets, read_document, sign, verify
 from crossdock.connectors.webhooks.errors import WrongSignatureError
+from tests.connectors.webhooks.bodies import SLACK, SLASH_COMMAND
 from tests.connectors.webhooks.presets.reading import identities_of, webhook
-from tests.connectors.webhooks.samples import FORM, NOW, SECRET, SLACK, SLASH_COMMAND, URL
+from tests.connectors.webhooks.samples import FORM, NOW, SECRET, URL
 
 PRESET = presets()["slack"]
 VECTOR_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"

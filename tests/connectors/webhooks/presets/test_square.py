@@ -7,8 +7,9 @@ from square.utils.webhooks_helper import verify_signature
 
 from crossdock.connectors.webhooks import EventIdentity, presets, sign, verify
 from crossdock.connectors.webhooks.errors import MissingSignatureError, WrongSignatureError
+from tests.connectors.webhooks.bodies import SQUARE
 from tests.connectors.webhooks.presets.reading import identities_of, webhook
-from tests.connectors.webhooks.samples import NOW, SECRET, SQUARE, URL, changed
+from tests.connectors.webhooks.samples import NOW, SECRET, URL, changed
 
 PRESET = presets()["square"]
 HEADER = "x-square-hmacsha256-signature"

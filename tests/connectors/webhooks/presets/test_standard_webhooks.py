@@ -13,6 +13,7 @@ from crossdock.connectors.webhooks.errors import (
     MalformedTimestampError,
     WrongSignatureError,
 )
+from tests.connectors.webhooks.bodies import STANDARD
 from tests.connectors.webhooks.presets.reading import identities_of, webhook
 from tests.connectors.webhooks.samples import (
     NOW,
@@ -21,7 +22,6 @@ from tests.connectors.webhooks.samples import (
     PUBLIC_KEY,
     SECRET,
     SHARED_KEY,
-    STANDARD,
     URL,
     changed,
 )

@@ -22,7 +22,8 @@ from crossdock.connectors.webhooks.errors import (
     StaleTimestampError,
     WrongSignatureError,
 )
-from tests.connectors.webhooks.samples import NOW, STRIPE, URL
+from tests.connectors.webhooks.bodies import STRIPE
+from tests.connectors.webhooks.samples import NOW, URL
 
 PRESET = presets()["stripe"]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

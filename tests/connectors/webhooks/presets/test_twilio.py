@@ -22,7 +22,8 @@ from crossdock.connectors.webhooks.errors import (
     WebhookRefusedError,
     WrongSignatureError,
 )
-from tests.connectors.webhooks.samples import NOW, SMS
+from tests.connectors.webhooks.bodies import SMS
+from tests.connectors.webhooks.samples import NOW
 
 PRESET = presets()["twilio"]
 TOKEN = "12345"

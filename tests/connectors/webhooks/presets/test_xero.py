@@ -5,8 +5,9 @@ import pytest
 
 from crossdock.connectors.webhooks import Answer, EventIdentity, presets, verify
 from crossdock.connectors.webhooks.errors import WrongSignatureError
+from tests.connectors.webhooks.bodies import XERO
 from tests.connectors.webhooks.presets.reading import events_of, identities_of, webhook
-from tests.connectors.webhooks.samples import NOW, XERO
+from tests.connectors.webhooks.samples import NOW
 
 PRESET = presets()["xero"]
 INTENT = b'{"events":[],"lastEventSequence":0,"firstEventSequence":0,"entropy":"S0m3r4Nd0mt3xt"}'
