@@ -40,17 +40,15 @@ class Issuer:
     def root(cls, now: datetime, *, name: str = "Test Root", key: int = 1) -> "Issuer":
         return cls(_sign(name, rsa_key(key), name, rsa_key(key), now=now, authority=True), rsa_key(key))
 
-    def intermediate(self, now: datetime, *, name: str = "Test Intermediate", key: int = 2) -> "Issuer":
-        made = _sign(name, rsa_key(key), self.name, self.key, now=now, authority=True)
+    def intermediate(
+        self, now: datetime, *, name: str = "Test Intermediate", key: int = 2, issuer_at: str | None = None
+    ) -> "Issuer":
+        made = _sign(name, rsa_key(key), self.name, self.key, now=now, authority=True, issuer_at=issuer_at)
         return Issuer(made, rsa_key(key))
 
     @property
     def name(self) -> str:
         return str(self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.PEM)
 
     def leaf(
         self,

@@ -69,12 +69,21 @@ def system_authorities() -> Authorities:
 
 
 class FetchedCertificates:
-    """A CertificateSource that fetches through a transport; `authorities` is called once, in a thread."""
+    """A CertificateSource that fetches through a transport; `authorities` is called once, in a thread.
+
+    `total_timeout_s` is how long one certificate may take to come.
+    """
 
     def __init__(
-        self, *, transport: Transport, clock: Clock, authorities: Callable[[], Authorities] = system_authorities
+        self,
+        *,
+        transport: Transport,
+        clock: Clock,
+        authorities: Callable[[], Authorities] = system_authorities,
+        total_timeout_s: float = _TOTAL_TIMEOUT_S,
     ) -> None:
         self._transport = transport
+        self._total_timeout_s = total_timeout_s
         self._clock = clock
         self._load_authorities = authorities
         self._authorities: Authorities | None = None
@@ -163,7 +172,7 @@ class FetchedCertificates:
             method="GET",
             url=url,
             connect_timeout_s=_CONNECT_TIMEOUT_S,
-            total_timeout_s=_TOTAL_TIMEOUT_S,
+            total_timeout_s=self._total_timeout_s,
             max_response_bytes=MAX_CERTIFICATE_BYTES,
         )
         try:
