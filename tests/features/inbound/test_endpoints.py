@@ -221,7 +221,9 @@ async def test_presets_are_listed_with_what_to_do(hub: Hub) -> None:
     found = {item["name"]: item for item in (await hub.api.get("/api/v1/webhooks/presets")).json}
     assert {"github", "stripe", "docusign", "twilio", "generic", "none"} <= set(found)
     assert all(item["how_to"] for item in found.values())
-    assert (found["none"]["needs_secret"], found["generic"]["takes_settings"]) == (False, True)
+    assert found["none"]["needs_secret"] is False
+    assert (found["github"]["settings_schema"], found["salesforce"]["needs_settings"]) == (None, True)
+    assert "signature" in found["generic"]["settings_schema"]["properties"]
 
 
 _OPERATIONS = [

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from crossdock.connectors.webhooks import content_types
 from crossdock.connectors.webhooks.bodies import ParsedBody
 from crossdock.connectors.webhooks.identity import Identify, LocatedIdentity
 from crossdock.connectors.webhooks.request import InboundRequest
+from crossdock.connectors.webhooks.settings_reading import SettingsPart, read_settings
 from crossdock.connectors.webhooks.signature import SignatureMethod
 from crossdock.mapping.json_values import JsonValue
 
@@ -33,8 +34,6 @@ class SecretOrigin(StrEnum):
 Arrange: TypeAlias = Callable[[InboundRequest, ParsedBody], ParsedBody]
 # From event type and event id to the headers that the sender adds beside the signature.
 Companions: TypeAlias = Callable[[str | None, str | None], Mapping[str, str]]
-# From plain JSON settings, and the pointer where they stand, to the preset they describe.
-Configure: TypeAlias = Callable[[object, str], "Preset"]
 # From a document to the single events in it; None for a document that is one event itself.
 Split: TypeAlias = Callable[[JsonValue], Sequence[JsonValue] | None]
 # The answer to a request that only tries whether an endpoint is there, before anything is verified.
@@ -59,6 +58,21 @@ def _one(_document: JsonValue) -> None:
 
 def _nothing(_request: InboundRequest, _document: JsonValue = None) -> None:
     return None
+
+
+Part = TypeVar("Part", bound=SettingsPart)
+
+
+@dataclass(frozen=True, slots=True)
+class Configured(Generic[Part]):
+    """The settings that an endpoint may give a preset, and what they make of it."""
+
+    settings: type[Part]
+    apply: Callable[[Part], "Preset"]
+
+    def preset(self, document: object, *, pointer: str) -> "Preset":
+        """The preset that these plain JSON values describe; raises InvalidSettingsError with each fault."""
+        return self.apply(read_settings(self.settings, document, pointer=pointer))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,5 +103,5 @@ class Preset:
     xml_lists: frozenset[str] = frozenset()
     content_type: str = content_types.JSON
     companions: Companions = _none
-    configure: Configure | None = None
+    configured: Configured[Any] | None = None
     needs_settings: bool = False

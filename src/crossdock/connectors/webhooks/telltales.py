@@ -38,7 +38,7 @@ def _telltales() -> Mapping[str, Preset]:
     """From headers to the preset that they tell of; those of several presets tell of the first."""
     found: dict[str, Preset] = {}
     for preset in presets().values():
-        if preset.configure is None:
+        if preset.configured is None:
             for header in _headers_of(preset) - _TELLS_NOTHING:
                 found.setdefault(header, preset)
     return found

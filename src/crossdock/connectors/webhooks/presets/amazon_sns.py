@@ -33,10 +33,10 @@ from crossdock.connectors.webhooks.errors import (
 )
 from crossdock.connectors.webhooks.hmac_signature import check_age, read_time, write_time
 from crossdock.connectors.webhooks.identity import EventIdentity, member, text_of
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import TimestampRule
-from crossdock.connectors.webhooks.settings_reading import SettingsPart, read_settings
+from crossdock.connectors.webhooks.settings_reading import SettingsPart
 from crossdock.connectors.webhooks.signature import Verified
 from crossdock.connectors.webhooks.times import time_of
 from crossdock.mapping.json_values import JsonValue
@@ -274,8 +274,7 @@ def _companions(event_type: str | None, event_id: str | None) -> Mapping[str, st
     return {_TYPE_HEADER: event_type or _NOTIFICATION, _ID_HEADER: event_id or str(uuid4())}
 
 
-def _configure(document: object, pointer: str) -> Preset:
-    settings = read_settings(AmazonSnsSettings, document, pointer=pointer)
+def _configure(settings: AmazonSnsSettings) -> Preset:
     return replace(AMAZON_SNS, signature=AmazonSnsSignature(topic_arns=frozenset(settings.topic_arns)))
 
 
@@ -289,6 +288,6 @@ AMAZON_SNS = Preset(
     confirm=_confirm,
     content_type=_CONTENT_TYPE,
     companions=_companions,
-    configure=_configure,
+    configured=Configured(AmazonSnsSettings, _configure),
     needs_settings=True,
 )

@@ -13,10 +13,9 @@ from datetime import datetime
 
 from crossdock.connectors.webhooks.errors import MalformedSignatureError, MissingSignatureError
 from crossdock.connectors.webhooks.event_settings import EventSettings, with_events
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import invalid_secret
-from crossdock.connectors.webhooks.settings_reading import read_settings
 from crossdock.connectors.webhooks.shared_tokens import SHORTEST, matching, new_token
 from crossdock.connectors.webhooks.signature import Verified, require_secrets
 
@@ -93,8 +92,8 @@ def _normal(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _configure(document: object, pointer: str) -> Preset:
-    return with_events(BASIC_AUTH, read_settings(EventSettings, document, pointer=pointer))
+def _configure(settings: EventSettings) -> Preset:
+    return with_events(BASIC_AUTH, settings)
 
 
 BASIC_AUTH = Preset(
@@ -104,5 +103,5 @@ BASIC_AUTH = Preset(
     signature=BasicCredentials(),
     challenge='Basic realm="webhooks", charset="UTF-8"',
     secret_headers=frozenset({_HEADER.lower()}),
-    configure=_configure,
+    configured=Configured(EventSettings, _configure),
 )

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pydantic import Field
 
 from crossdock.connectors.webhooks.identity import LocatedIdentity, Locator
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.scheme import HeaderName
-from crossdock.connectors.webhooks.settings_reading import SettingsPart, read_settings
+from crossdock.connectors.webhooks.settings_reading import SettingsPart
 from crossdock.connectors.webhooks.shared_tokens import HeaderToken
 
 _USUAL_HEADER = "Authorization"
@@ -27,8 +27,7 @@ class BuilderIoSettings(SettingsPart):
     )
 
 
-def _configure(document: object, pointer: str) -> Preset:
-    settings = read_settings(BuilderIoSettings, document, pointer=pointer)
+def _configure(settings: BuilderIoSettings) -> Preset:
     usual = _USUAL_PREFIX if settings.header.lower() == _USUAL_HEADER.lower() else ""
     prefix = usual if settings.prefix is None else settings.prefix
     return replace(
@@ -45,5 +44,5 @@ BUILDER_IO = Preset(
     signature=HeaderToken(header=_USUAL_HEADER, prefix=_USUAL_PREFIX),
     identify=LocatedIdentity(type=Locator(expression="operation"), type_prefix="builder_io."),
     secret_headers=frozenset({_USUAL_HEADER.lower()}),
-    configure=_configure,
+    configured=Configured(BuilderIoSettings, _configure),
 )

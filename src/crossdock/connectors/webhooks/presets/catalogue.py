@@ -92,7 +92,7 @@ def preset_for(
         raise InvalidSettingsError(what, (Fault(name_pointer, what),))
     if not preset.needs_settings and (settings is None or settings == {}):
         return preset
-    if preset.configure is None:
+    if preset.configured is None:
         what = f"The preset {name} takes no settings."
         raise InvalidSettingsError(what, (Fault(settings_pointer, what),))
-    return preset.configure(settings or {}, settings_pointer)
+    return preset.configured.preset(settings or {}, pointer=settings_pointer)

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from crossdock.connectors.webhooks.event_settings import EventSettings, with_events
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.scheme import HmacScheme
-from crossdock.connectors.webhooks.settings_reading import read_settings
 from crossdock.connectors.webhooks.signature import Unsigned
 
 
@@ -24,13 +23,12 @@ class GenericSettings(EventSettings):
     )
 
 
-def _configure_generic(document: object, pointer: str) -> Preset:
-    settings = read_settings(GenericSettings, document, pointer=pointer)
+def _configure_generic(settings: GenericSettings) -> Preset:
     return replace(with_events(GENERIC, settings), signature=HmacSignature(settings.signature))
 
 
-def _configure_none(document: object, pointer: str) -> Preset:
-    return with_events(NONE, read_settings(EventSettings, document, pointer=pointer))
+def _configure_none(settings: EventSettings) -> Preset:
+    return with_events(NONE, settings)
 
 
 GENERIC = Preset(
@@ -38,7 +36,7 @@ GENERIC = Preset(
     title="HMAC, as configured",
     how_to="Describe how the sender signs; without settings: X-Signature with the body's HMAC-SHA256 in hex.",
     signature=HmacSignature(HmacScheme(header="X-Signature")),
-    configure=_configure_generic,
+    configured=Configured(GenericSettings, _configure_generic),
 )
 
 NONE = Preset(
@@ -46,5 +44,5 @@ NONE = Preset(
     title="No signature",
     how_to="Whoever knows the URL is believed: keep it secret, and set a list of source addresses.",
     signature=Unsigned(),
-    configure=_configure_none,
+    configured=Configured(EventSettings, _configure_none),
 )

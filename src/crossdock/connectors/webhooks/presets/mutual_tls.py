@@ -32,10 +32,9 @@ from crossdock.connectors.webhooks.errors import (
     WrongSignatureError,
 )
 from crossdock.connectors.webhooks.event_settings import EventSettings, with_events
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import HeaderName
-from crossdock.connectors.webhooks.settings_reading import read_settings
 from crossdock.connectors.webhooks.signature import Verified
 
 
@@ -148,8 +147,7 @@ def _only(request: InboundRequest, header: str) -> str:
     return values[0]
 
 
-def _configure(document: object, pointer: str) -> Preset:
-    settings = read_settings(MutualTlsSettings, document, pointer=pointer)
+def _configure(settings: MutualTlsSettings) -> Preset:
     accepted = tuple(accepted_certificate(entry) for entry in settings.accepted)
     return replace(with_events(MUTUAL_TLS, settings), signature=CertificateCheck(settings, accepted))
 
@@ -159,6 +157,6 @@ MUTUAL_TLS = Preset(
     title="Mutual TLS behind a proxy",
     how_to="A proxy in CROSSDOCK_TRUSTED_PROXIES tells of the certificate in a header; name both in the settings.",
     signature=CertificateCheck(),
-    configure=_configure,
+    configured=Configured(MutualTlsSettings, _configure),
     needs_settings=True,
 )

@@ -27,9 +27,9 @@ from crossdock.connectors.webhooks.errors import (
     WrongSignatureError,
 )
 from crossdock.connectors.webhooks.identity import EventIdentity, member, text_of
-from crossdock.connectors.webhooks.preset import Answer, Preset
+from crossdock.connectors.webhooks.preset import Answer, Configured, Preset
 from crossdock.connectors.webhooks.request import InboundRequest
-from crossdock.connectors.webhooks.settings_reading import SettingsPart, read_settings
+from crossdock.connectors.webhooks.settings_reading import SettingsPart
 from crossdock.connectors.webhooks.signature import Verified
 from crossdock.mapping.json_values import JsonValue
 
@@ -129,8 +129,7 @@ def _identify(_request: InboundRequest, document: JsonValue) -> EventIdentity:
     )
 
 
-def _configure(document: object, pointer: str) -> Preset:
-    settings = read_settings(SalesforceSettings, document, pointer=pointer)
+def _configure(settings: SalesforceSettings) -> Preset:
     return replace(SALESFORCE, signature=OrganizationCheck(tuple(settings.organization_ids)))
 
 
@@ -145,6 +144,6 @@ SALESFORCE = Preset(
     accepted=Answer(body=_ACKNOWLEDGED, content_type=content_types.XML),
     xml_lists=frozenset({_ONE}),
     content_type=content_types.XML,
-    configure=_configure,
+    configured=Configured(SalesforceSettings, _configure),
     needs_settings=True,
 )

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from crossdock.connectors.webhooks.event_settings import EventSettings, with_events
-from crossdock.connectors.webhooks.preset import Preset
+from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.scheme import HeaderName
-from crossdock.connectors.webhooks.settings_reading import read_settings
 from crossdock.connectors.webhooks.shared_tokens import HeaderToken
 
 _USUAL_HEADER = "X-Webhook-Secret"
@@ -23,8 +22,7 @@ class SharedSecretSettings(EventSettings):
     prefix: str = Field("", max_length=20, description="What stands before it, such as Bearer and a blank.")
 
 
-def _configure(document: object, pointer: str) -> Preset:
-    settings = read_settings(SharedSecretSettings, document, pointer=pointer)
+def _configure(settings: SharedSecretSettings) -> Preset:
     return replace(
         with_events(SHARED_SECRET, settings),
         signature=HeaderToken(header=settings.header, prefix=settings.prefix),
@@ -38,5 +36,5 @@ SHARED_SECRET = Preset(
     how_to=f"Let the sender put the secret into the header {_USUAL_HEADER}, or into the one that the settings name.",
     signature=HeaderToken(header=_USUAL_HEADER),
     secret_headers=frozenset({_USUAL_HEADER.lower()}),
-    configure=_configure,
+    configured=Configured(SharedSecretSettings, _configure),
 )
