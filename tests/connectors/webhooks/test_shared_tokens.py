@@ -1,5 +1,6 @@
 """What holds for every sender that repeats a shared secret in place of a signature."""
 
+import gzip
 from dataclasses import replace
 
 import pytest
@@ -175,3 +176,13 @@ def test_a_secret_longer_than_the_sender_keeps_is_not_taken(preset: str, longest
 def test_a_secret_that_a_header_would_change_is_not_taken(text: str) -> None:
     with pytest.raises(InvalidSettingsError, match="ASCII"):
         presets()["shared_secret"].signature.check_secret(text)
+
+
+@in_body
+def test_a_compressed_body_is_looked_into(sample: TokenSample) -> None:
+    request = made(sample)
+    packed = changed(request, body=gzip.compress(request.body), headers={"Content-Encoding": "gzip"})
+    assert index_of(sample, packed, sample.secret) == 0
+    assert sample.secret not in str(read_document(presets()[sample.preset], packed).document)
+    with pytest.raises(WrongSignatureError):
+        index_of(sample, packed, sample.other)
