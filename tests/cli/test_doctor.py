@@ -103,3 +103,12 @@ def test_deliveries_that_nobody_sends_are_noted(crossdock: Command, database_url
     assert findings(crossdock("doctor", "--json"))["deliveries"]["verdict"] == "note"
     execute(database_url, "UPDATE lanes SET hold_until = now() + interval '1 minute'")
     assert "deliveries" not in findings(crossdock("doctor", "--json"))
+
+
+def test_webhooks_for_testing_that_are_believed_are_wrong(crossdock: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSDOCK_TRUST_TEST_WEBHOOKS", "true")
+    result = crossdock("doctor", "--json")
+    assert result.exit_code == 1
+    found = findings(result)["test webhooks"]
+    assert found["verdict"] == "wrong"
+    assert "CROSSDOCK_TRUST_TEST_WEBHOOKS" in found["mend"]

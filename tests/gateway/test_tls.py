@@ -5,11 +5,12 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.errors import ConnectionLostError, RequestError, SendTimeoutError, TlsError
-from crossdock.gateway.tls import TlsContexts, build_context, validate_identity
+from crossdock.gateway.tls import TlsContexts, build_context, trusted_authorities, validate_identity
 from crossdock.gateway.transport import TlsIdentity
 from crossdock.kit.errors import InvalidInputError
 from tests.gateway.certificates import Authority, Certificate, server_context
@@ -218,3 +219,24 @@ async def test_a_trusted_name_is_verified_against_the_name_and_not_the_address(
                 await transport.send(post(f"https://other.example:{there.port}/", tls=_identity(authority)))
     finally:
         await transport.aclose()
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_the_trusted_authorities_are_those_of_a_plain_context() -> None:
+    trusted = build_context(TlsIdentity()).get_ca_certs(binary_form=True)
+    if not trusted:
+        pytest.skip("this machine's authorities are not in one file")
+    found = {authority.public_bytes(Encoding.DER) for authority in trusted_authorities()}
+    assert found
+    assert found <= set(trusted)
+
+
+def test_the_trusted_authorities_may_be_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority, stranger: Authority
+) -> None:
+    (tmp_path / "aabbccdd.0").write_text(f"A comment\n{authority.pem}")
+    (tmp_path / "aabbccdd.1").write_text("nothing that could be read")
+    (tmp_path / "not-named-by-its-hash.pem").write_text(stranger.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert trusted_authorities() == [authority.certificate]

@@ -307,6 +307,7 @@ async def test_issuers_without_end_are_not_followed() -> None:
             found.check_chain(NOW, HOST)
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_the_systems_authorities_are_those_that_https_trusts() -> None:
     found = system_authorities()
     if not found.roots:
