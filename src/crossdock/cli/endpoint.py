@@ -1,19 +1,20 @@
 """`crossdock webhook endpoint`: inbound endpoints and what they received."""
 
-import json
-import sys
-from base64 import b64decode
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 
 from crossdock.bootstrap import Services
-from crossdock.cli.commands import InTenant, TenantSlug, in_tenant, run
+from crossdock.cli.commands import TenantSlug, in_tenant, place_in, run
+from crossdock.cli.downloads import write_out
+from crossdock.cli.endpoint_change import EndpointId, change
+from crossdock.cli.endpoint_refusals import refusals, show_refusal
+from crossdock.cli.given import read_secret, read_settings
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
 from crossdock.cli.times import moment
-from crossdock.features.inbound.models import EndpointStatus, EndpointTarget, ReceiptStatus
+from crossdock.features.inbound.models import EndpointStatus, EndpointTarget, ReceiptStatus, WhilePaused
 from crossdock.features.inbound.schemas import (
     EndpointCreated,
     EndpointIn,
@@ -29,11 +30,8 @@ from crossdock.http.pagination import MAX_LIMIT, PageRequest
 from crossdock.kit.errors import InvalidInputError
 from crossdock.kit.ids import IdKind, parse_id
 
-STANDARD_INPUT = "-"
-
 app = typer.Typer(no_args_is_help=True, help="Open and keep inbound endpoints, and see what they received.")
 
-EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="The endpoint's id, such as wep_0192….")]
 ReceiptId = Annotated[str, typer.Argument(metavar="RECEIPT", help="The receipt's id, such as rcp_0192….")]
 Limit = Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="How many at most, newest first.")]
 
@@ -55,7 +53,11 @@ def create(  # noqa: PLR0913 - each is an option of the command
     path: Annotated[str, typer.Option(help="Where it listens: /webhooks/TENANT/PATH.")],
     preset: Annotated[str, typer.Option(help="Who sends; see `crossdock webhook presets`.")] = "generic",
     secret: Annotated[
-        str | None, typer.Option(help="What the sender signs with, - to read it from standard input; made if left out.")
+        str | None,
+        typer.Option(
+            help="What the sender signs with, - to read it from standard input; made if left out, unless the sender "
+            "makes it."
+        ),
     ] = None,
     settings: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file with the preset's own settings.")
@@ -71,6 +73,7 @@ def create(  # noqa: PLR0913 - each is an option of the command
         str | None, typer.Option(help="The handler to call, for that target; see `crossdock webhook handlers`.")
     ] = None,
     ordered: Annotated[bool, typer.Option("--ordered", help="Process one after the other, in order.")] = False,
+    while_paused: Annotated[WhilePaused, typer.Option(help="Paused, hold what comes or refuse it.")] = WhilePaused.HOLD,
     as_json: AsJson = False,
 ) -> None:
     """Open an endpoint."""
@@ -88,15 +91,16 @@ def create(  # noqa: PLR0913 - each is an option of the command
             "target": target,
             "handler": handler,
             "ordered": ordered,
+            "while_paused": while_paused,
         }
     )
 
     async def work(services: Services) -> EndpointCreated:
-        place = await _place(services, tenant)
+        place = await place_in(services, tenant)
         return await services.inbound.endpoints.create(place.tenant_id, place.actor, given)
 
     made = run(work)
-    show_one(made, as_json=as_json, note=_ONCE if made.secret else None)
+    show_one(made, as_json=as_json, note=_note(made, tenant))
 
 
 @app.command(name="list")
@@ -138,7 +142,14 @@ def show(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -
         return
     show_one(shown.endpoint, as_json=False)
     typer.echo()
-    show_one(shown.last_24_hours, as_json=False)
+    last = shown.last_24_hours.last_refusal
+    show_one(shown.last_24_hours.model_copy(update={"last_refusal": None}), as_json=False)
+    if last is not None:
+        typer.echo("\nLast refusal:")
+        show_refusal(last)
+
+
+app.command()(change)
 
 
 @app.command()
@@ -156,7 +167,7 @@ def rotate_secret(
     given = RotateSecretIn.model_validate({"secret": read_secret(secret), "overlap_s": round(overlap_hours * 3600)})
 
     async def work(services: Services) -> EndpointCreated:
-        place = await _place(services, tenant)
+        place = await place_in(services, tenant)
         return await services.inbound.endpoints.rotate_secret(
             place.tenant_id, place.actor, parse_id(IdKind.ENDPOINT, endpoint), given
         )
@@ -188,11 +199,14 @@ def delete(endpoint: EndpointId, *, tenant: TenantSlug) -> None:
     """Close an endpoint for good; what it received stays until the retention ends."""
 
     async def work(services: Services) -> None:
-        place = await _place(services, tenant)
+        place = await place_in(services, tenant)
         endpoint_id = parse_id(IdKind.ENDPOINT, endpoint)
         await services.inbound.endpoints.delete(place.tenant_id, place.actor, endpoint_id)
 
     run(work)
+
+
+app.command()(refusals)
 
 
 @app.command()
@@ -231,20 +245,31 @@ def receipt(
     *,
     tenant: TenantSlug,
     body: Annotated[bool, typer.Option("--body", help="Print the body alone, byte for byte.")] = False,
+    file: Annotated[int | None, typer.Option(min=0, help="Print this file of a multipart body, from 0.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the body, or the file, here instead of printing it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one webhook as it was received."""
+    key = parse_id(IdKind.RECEIPT, receipt_id)
 
-    async def work(services: Services) -> ReceiptDetail:
+    async def show(services: Services) -> ReceiptDetail:
         async with in_tenant(services, tenant) as place:
-            return await services.inbound.receipts.read(place.session, parse_id(IdKind.RECEIPT, receipt_id))
+            return await services.inbound.receipts.read(place.session, key)
 
-    found = run(work)
-    if body:
-        sys.stdout.buffer.write(b64decode(found.body_base64))
-        sys.stdout.buffer.flush()
+    async def write(services: Services) -> None:
+        receipts = services.inbound.receipts
+        async with in_tenant(services, tenant) as place:
+            found = await (
+                receipts.body(place.session, key) if file is None else receipts.file(place.session, key, file)
+            )
+        await write_out(found.chunks, out)
+
+    if body or file is not None or out is not None:
+        run(write)
     else:
-        show_one(found, as_json=as_json)
+        show_one(run(show), as_json=as_json)
 
 
 @app.command()
@@ -279,31 +304,18 @@ def retry(
     show_one(run(work), as_json=as_json)
 
 
-def read_settings(path: Path | None) -> Any:  # noqa: ANN401 - whatever the file's JSON says
-    """The JSON in a file; None for none."""
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InvalidInputError(f"{path} is not JSON: {error}.") from None
-
-
-def read_secret(given: str | None) -> str | None:
-    """The secret as given, or from standard input for `-`: other users of a machine see what a command is given."""
-    return sys.stdin.readline().rstrip("\r\n") if given == STANDARD_INPUT else given
+def _note(made: EndpointCreated, tenant: str) -> str | None:
+    """What the person who opened an endpoint has to do now."""
+    if made.needs is None:
+        return _ONCE if made.secret else None
+    command = f"crossdock webhook endpoint rotate-secret {made.id} --tenant {tenant} --overlap-hours 0 --secret -"
+    return f"Enter the URL at the sender, then set the secret that it shows. To type or paste it:\n  {command}"
 
 
 def _with_status(endpoint: str, status: EndpointStatus, tenant: str) -> EndpointOut:
     async def work(services: Services) -> EndpointOut:
-        place = await _place(services, tenant)
+        place = await place_in(services, tenant)
         endpoint_id = parse_id(IdKind.ENDPOINT, endpoint)
         return await services.inbound.endpoints.set_status(place.tenant_id, place.actor, endpoint_id, status)
 
     return run(work)
-
-
-async def _place(services: Services, tenant: str) -> InTenant:
-    """Who acts where, for services that keep their own transactions."""
-    async with in_tenant(services, tenant) as place:
-        return place

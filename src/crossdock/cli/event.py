@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from crossdock.bootstrap import Services
 from crossdock.cli import event_type
 from crossdock.cli.commands import Limit, OnlyTenant, in_tenant, place_in, provided, run
-from crossdock.cli.endpoint import STANDARD_INPUT
+from crossdock.cli.given import STANDARD_INPUT
 from crossdock.cli.output import AsJson, show_one, show_rows
 from crossdock.cli.times import moment
 from crossdock.features.events.ingest import Accepted

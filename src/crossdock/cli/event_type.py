@@ -7,7 +7,7 @@ import typer
 
 from crossdock.bootstrap import Services
 from crossdock.cli.commands import OnlyTenant, in_tenant, provided, run
-from crossdock.cli.endpoint import read_settings as read_json
+from crossdock.cli.given import read_settings as read_json
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
 from crossdock.features.events.schemas import EventTypeIn, EventTypeOut
 from crossdock.features.events.service import EventService

@@ -8,6 +8,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -44,10 +45,15 @@ def show_one(view: BaseModel, *, as_json: bool, note: str | None = None) -> None
         return
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
-        if value not in (None, [], ""):
+        if value not in (None, [], {}, ""):
             _console.print(f"[bold]{name.replace('_', ' '):<{width}}[/bold]  {escape(as_text(value))}", soft_wrap=True)
     if note:
-        _console.print(f"\n{note}")
+        _console.print(f"\n{escape(note)}", soft_wrap=True)
+
+
+def show_paragraph(text: str, *, indent: int = 0) -> None:
+    """Text for people, in lines that fit the terminal."""
+    _console.print(Padding(escape(text), (0, 0, 0, indent), expand=False))
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON

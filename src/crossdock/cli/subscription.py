@@ -10,7 +10,7 @@ import typer
 from crossdock.bootstrap import Services
 from crossdock.cli.command_group import FAILED
 from crossdock.cli.commands import InTenant, Limit, OnlyTenant, in_tenant, place_in, provided, run
-from crossdock.cli.endpoint import read_secret, read_settings
+from crossdock.cli.given import read_secret, read_settings
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
 from crossdock.cli.times import moment
 from crossdock.features.deliveries.history import DeliveryHistory

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from crossdock.cli import endpoint, subscription
-from crossdock.cli.output import AsJson, print_json, show_rows
+from crossdock.cli.given import STANDARD_INPUT, read_secret, read_settings
+from crossdock.cli.output import AsJson, print_json, show_paragraph, show_rows
 from crossdock.cli.own_signer import own_signer
 from crossdock.connectors.webhooks import EventIdentity, InboundRequest, Preset, preset_for, presets, sign
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
@@ -28,7 +29,12 @@ app.add_typer(subscription.app, name="subscription")
 def list_presets(*, as_json: AsJson = False) -> None:
     """List the kinds of senders that Crossdock knows, and what to do on their side."""
     known = [PresetOut.of(preset) for preset in presets().values()]
-    show_rows(known, ("name", "title", "how_to"), as_json=as_json, empty="There are no presets.")
+    if as_json:
+        print_json([preset.model_dump(mode="json") for preset in known])
+        return
+    for preset in known:
+        show_paragraph(f"{preset.name} ({preset.title})")
+        show_paragraph(preset.how_to, indent=4)
 
 
 @app.command(name="handlers")
@@ -68,7 +74,7 @@ def sign_webhook(  # noqa: PLR0913 - each is an option of the command
     Behind an empty line comes the body, where the sender's signature or secret stands in it.
     """
     given = _read_body(body)
-    source, key = own_signer(_source(preset, settings), endpoint.read_secret(secret) or "")
+    source, key = own_signer(_source(preset, settings), read_secret(secret) or "")
     signed = sign(
         source,
         secret=key,
@@ -94,11 +100,11 @@ def _source(name: str, settings: Path | None) -> Preset:
     known = presets().get(name)
     if settings is None and known is not None and isinstance(known.signature, CertificateSignature):
         return known  # what its settings say is whom to accept, and nothing of how to sign
-    return preset_for(name, endpoint.read_settings(settings), name_pointer="--preset", settings_pointer="--settings")
+    return preset_for(name, read_settings(settings), name_pointer="--preset", settings_pointer="--settings")
 
 
 def _read_body(path: Path) -> bytes:
-    if str(path) == endpoint.STANDARD_INPUT:
+    if str(path) == STANDARD_INPUT:
         return sys.stdin.buffer.read()
     try:
         return path.read_bytes()
