@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 from crossdock.api.app import api_description
 from crossdock.cli.command_group import LaterCommand
 from crossdock.cli.main import app
+from crossdock.connectors.webhooks import Preset, SecretOrigin, presets
+from crossdock.connectors.webhooks.hmac_signature import HmacSignature
 from crossdock.settings import Settings
 
 _DOCS = Path(__file__).parent.parent / "docs"
@@ -56,10 +58,32 @@ def cli_reference() -> str:
     return "\n".join(lines)
 
 
+def presets_reference() -> str:
+    """Every kind of sender, and the settings it takes."""
+    lines = [_MADE, "# Senders of webhooks", "", "How to set each of them up: [webhooks-from-providers.md]"]
+    lines[-1] += "(../webhooks-from-providers.md)."
+    parts: dict[str, Any] = {}
+    for preset in presets().values():
+        lines += ["", f"## {preset.title}", "", f"`{preset.name}`. {preset.how_to}", "", *_proof(preset)]
+        if preset.configured is not None:
+            needed = "needed" if preset.needs_settings else "optional"
+            lines += ["", f"Settings ({needed}):", "", "| | | |", "|---|---|---|"]
+            schema = preset.configured.settings.model_json_schema()
+            parts |= schema.get("$defs", {})
+            lines += _schema_rows(schema, parts)
+    lines += ["", "## Parts of settings"]
+    for name, part in sorted(parts.items()):
+        if "properties" in part:
+            lines += ["", f"### {name}", "", _cell(part["description"]), "", "| | | |", "|---|---|---|"]
+            lines += _schema_rows(part, parts)
+    return "\n".join([*lines, ""])
+
+
 GENERATED: dict[Path, Callable[[], str]] = {
     _DOCS / "openapi.json": openapi,
     _DOCS / "reference" / "cli.md": cli_reference,
     _DOCS / "reference" / "settings.md": settings_reference,
+    _DOCS / "reference" / "webhook-presets.md": presets_reference,
 }
 
 
@@ -106,6 +130,45 @@ def _command_section(name: str, command: Any) -> list[str]:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _proof(preset: Preset) -> list[str]:
+    makers = {SecretOrigin.HUB: "made by the hub, or your own", SecretOrigin.SENDER: "made by the sender"}
+    lines = [f"- secret: {makers[preset.secret_from] if preset.signature.needs_secret else 'none'}"]
+    if isinstance(preset.signature, HmacSignature):
+        scheme = preset.signature.scheme
+        lines.append(
+            f"- signature: header `{scheme.header}`, {scheme.prefix and f'`{scheme.prefix}` and '}HMAC-"
+            f"{scheme.algorithm.upper()} in {scheme.encoding} of `{scheme.signed_content}`"
+        )
+        if scheme.timestamp is not None:
+            lines.append(f"- refused when older than {scheme.timestamp.tolerance_s} s")
+    return lines
+
+
+def _schema_rows(schema: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
+    needed = schema.get("required", ())
+    return [
+        f"| `{name}` | {_schema_kind(field, definitions)}{', needed' if name in needed else ''} | "
+        f"{_cell(field.get('description', ''))} |"
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _schema_kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    choices = [choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"]
+    return " or ".join(_schema_word(choice, definitions) for choice in choices)
+
+
+def _schema_word(choice: dict[str, Any], definitions: dict[str, Any]) -> str:
+    name = choice.get("$ref", "").rpartition("/")[2]
+    part = definitions[name] if name else choice
+    if "enum" in part:
+        return ", ".join(f"`{value}`" if value.strip() else "a blank" if value else "nothing" for value in part["enum"])
+    if name:
+        return f"[{name}](#{name.lower()})"
+    word: str = {"array": "list", "string": "text", "integer": "whole number"}.get(choice["type"], choice["type"])
+    return word
 
 
 def _kind(field: dict[str, Any]) -> str:
