@@ -31,7 +31,7 @@ def read_settings(part: type[Part], document: object, *, pointer: str = "") -> P
             Fault(pointer + _pointer(fault["loc"]), _sentence(fault["msg"]))
             for fault in error.errors(include_url=False, include_context=False, include_input=False)
         )
-    summary = "; ".join(f"{fault.pointer or '/'}: {fault.message}" for fault in faults)
+    summary = " ".join(f"{fault.pointer or '/'}: {fault.message}" for fault in faults)
     raise InvalidSettingsError(f"The settings are not valid: {summary}", faults)
 
 
