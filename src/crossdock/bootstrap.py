@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from pydantic import SecretStr
 
-from crossdock.connectors.webhooks import CertificateSource, presets
+from crossdock.connectors.webhooks import BodyLimits, CertificateSource, presets
 from crossdock.connectors.webhooks.certificate_fetching import FetchedCertificates
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
 from crossdock.connectors.webhooks.trial_certificates import TrialCertificates, new_trial_identity, trial_certificate
@@ -36,8 +37,11 @@ from crossdock.features.events.ingest import EventWriter
 from crossdock.features.events.publishing import Publishing
 from crossdock.features.events.service import EventService
 from crossdock.features.identity.wiring import Identity, build_identity
+from crossdock.features.inbound.bodies import Bodies, BodyPolicy
 from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
+from crossdock.files.disk import DiskFiles
+from crossdock.files.store import FileStore
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.breaker import BreakerPolicy
@@ -91,6 +95,8 @@ class Services:
     trial: Trial
     subscriptions: SubscriptionService
     handlers: HandlerRegistry
+    files: FileStore
+    bodies: Bodies
     inbound: Inbound
 
     def provided(self) -> dict[type, object]:
@@ -136,11 +142,14 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
             await services.identity.stop()
             await services.changes.stop()
             await services.transport.aclose()
+            await services.files.aclose()
             await database.close()
 
 
 def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Services:
     key_ring = KeyRing(encryption_keys(settings))
+    files = file_store(settings)
+    bodies = Bodies(files=files, policy=_body_policy(settings))
     changes = ChangeFeed(dsn=database.dsn)
     policy = AddressPolicy(allow_loopback=settings.allow_loopback, allowed=settings.allowed_networks)
     transport = AiohttpTransport(policy=policy, clock=clock)
@@ -185,6 +194,8 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             clock=clock,
         ),
         handlers=handlers,
+        files=files,
+        bodies=bodies,
         inbound=build_inbound(
             database=database,
             key_ring=key_ring,
@@ -192,6 +203,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             certificates=_certificates(settings, transport=transport, clock=clock),
             handlers=handlers,
             clock=clock,
+            bodies=bodies,
             base_url=settings.public_url,
         ),
     )
@@ -233,6 +245,7 @@ def inbound_work(services: Services) -> tuple[InboundWork, JobRunner]:
         handlers=services.handlers,
         transport=services.transport,
         clock=services.clock,
+        bodies=services.bodies,
         max_payload_bytes=services.settings.max_payload_bytes,
     )
     registry = TaskRegistry()
@@ -258,6 +271,36 @@ def lane_parts(services: Services) -> tuple[LaneRepository, Dispatcher, Recorder
     leases = LeaseLoop(repository=repository, dispatcher=dispatcher, changes=services.changes, lease_s=settings.lease_s)
     services.routes.hand_over_to(dispatcher)
     return repository, dispatcher, recorder, leases
+
+
+def file_store(settings: Settings) -> FileStore:
+    """Where large webhook bodies are kept; to be closed with `aclose`."""
+    if settings.files == "disk":
+        return DiskFiles(settings.data_dir / "files")
+    from crossdock.files.s3 import S3Files, S3Location  # noqa: PLC0415 - loading it takes longer than all the rest
+
+    def plain(secret: SecretStr | None) -> str | None:
+        return None if secret is None else secret.get_secret_value()
+
+    return S3Files(
+        S3Location(
+            bucket=settings.files_s3_bucket or "",
+            prefix=settings.files_s3_prefix,
+            endpoint_url=settings.files_s3_endpoint_url,
+            region=settings.files_s3_region,
+            access_key_id=plain(settings.files_s3_access_key_id),
+            secret_access_key=plain(settings.files_s3_secret_access_key),
+            path_style=settings.files_s3_path_style,
+        )
+    )
+
+
+def _body_policy(settings: Settings) -> BodyPolicy:
+    return BodyPolicy(
+        inline_bytes=settings.inline_body_bytes,
+        at_once=settings.large_bodies_at_once,
+        limits=BodyLimits(max_files=settings.max_upload_files, max_file_bytes=settings.max_upload_file_bytes),
+    )
 
 
 @asynccontextmanager

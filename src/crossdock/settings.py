@@ -70,6 +70,37 @@ class Settings(BaseSettings):
         default=False, description="Refuse events whose type is not in the tenant's catalogue."
     )
     max_payload_bytes: int = Field(default=1_048_576, ge=1_024, description="Largest event payload and webhook body.")
+    inline_body_bytes: int = Field(
+        default=131_072, ge=1_024, description="Webhook bodies above this go to the file store instead of the database."
+    )
+    max_upload_bytes: int = Field(
+        default=33_554_432, ge=1_024, description="Largest webhook body that is multipart/form-data, files and all."
+    )
+    max_upload_files: int = Field(default=20, ge=1, description="Files that one multipart webhook may bring.")
+    max_upload_file_bytes: int = Field(default=33_554_432, ge=1_024, description="Largest file in a multipart webhook.")
+    large_bodies_at_once: int = Field(
+        default=8,
+        ge=1,
+        description="Large webhook bodies in one process's memory at a time; others wait, then get 503.",
+    )
+    files: Literal["disk", "s3"] = Field(
+        default="disk", description="Where large webhook bodies are kept: `files` in the data folder, or a bucket."
+    )
+    files_s3_bucket: str | None = Field(default=None, description="The bucket, which must exist already.")
+    files_s3_prefix: str = Field(default="", description="What the keys of our objects begin with in the bucket.")
+    files_s3_endpoint_url: str | None = Field(
+        default=None, description="Address of an S3-compatible storage; AWS's own if unset."
+    )
+    files_s3_region: str | None = Field(
+        default=None, description="The bucket's region; as AWS's usual settings if unset."
+    )
+    files_s3_access_key_id: SecretStr | None = Field(
+        default=None, description="Access key for the bucket; found as AWS's own tools find it if unset."
+    )
+    files_s3_secret_access_key: SecretStr | None = Field(default=None, description="The secret of that access key.")
+    files_s3_path_style: bool = Field(
+        default=False, description="Name the bucket in the path, as MinIO and others want it."
+    )
     max_batch_bytes: int = Field(default=16_777_216, ge=1_024, description="Largest body of a batch of events, whole.")
     max_key_rate_per_hour: int = Field(
         default=10_000, ge=1, description="Highest hourly limit that an API key may be given."
@@ -92,6 +123,12 @@ class Settings(BaseSettings):
         description="Seconds a worker's lanes stay its own without renewal; its jobs, half as long again.",
     )
     drain_timeout_s: float = Field(default=20, ge=0, description="Seconds a stopping process lets work in hand finish.")
+
+    @model_validator(mode="after")
+    def _know_the_bucket(self) -> "Settings":
+        if self.files == "s3" and not self.files_s3_bucket:
+            raise ValueError("CROSSDOCK_FILES=s3 needs the bucket's name in CROSSDOCK_FILES_S3_BUCKET")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,14 @@ from tests.hub import new_tenant, query
 
 @pytest.fixture
 def cleaning(services: Services) -> Cleaning:
-    return Cleaning(database=services.database, partitions=services.partitions, retention_days=30, audit_days=365)
+    return Cleaning(
+        database=services.database,
+        partitions=services.partitions,
+        files=services.files,
+        clock=services.clock,
+        retention_days=30,
+        audit_days=365,
+    )
 
 
 async def test_only_rows_whose_time_is_over_go_however_many_there_are(

@@ -57,17 +57,21 @@ def create_app(
     hot_routes: Sequence[BaseRoute] = (),
     hot_paths: Mapping[str, Mapping[str, Any]] | None = None,
     body_limits: Mapping[str, int] | None = None,
+    upload_limits: Mapping[str, int] | None = None,
     trusted_proxies: Sequence[str] = (),
 ) -> ASGIApp:
     """The whole API as one ASGI application.
 
     `provided` holds the services that endpoints ask for by type. `hot_routes` are plain Starlette routes
     that are tried first and skip FastAPI; `hot_paths` describes them (OpenAPI path items). `body_limits`
-    are bytes by path, or by path prefix ending in `/`; 1 MiB elsewhere.
+    are bytes by path, or by path prefix ending in `/`; 1 MiB elsewhere. `upload_limits` are the same for
+    multipart bodies, where they may be larger.
     """
     api = _api(provided, routers=routers, hot_paths=hot_paths or {})
     app: ASGIApp = ErrorsMiddleware(Door(api, hot_routes=hot_routes))
-    app = BodyLimitMiddleware(app, default=_DEFAULT_BODY_BYTES, limits=body_limits or {})
+    app = BodyLimitMiddleware(
+        app, default=_DEFAULT_BODY_BYTES, limits=body_limits or {}, upload_limits=upload_limits or {}
+    )
     app = SourceAddressMiddleware(app, trusted_proxies=trusted_proxies)
     return CorrelationMiddleware(TimingMiddleware(app))
 

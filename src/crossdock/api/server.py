@@ -46,6 +46,7 @@ def hub_app(services: Services) -> ASGIApp:
             PUBLISH_PATH: max(settings.max_batch_bytes, settings.max_payload_bytes + _ENVELOPE_BYTES),
             "/webhooks/": settings.max_payload_bytes,
         },
+        upload_limits={"/webhooks/": max(settings.max_upload_bytes, settings.max_payload_bytes)},
         trusted_proxies=settings.trusted_proxies,
     )
 

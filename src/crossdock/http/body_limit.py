@@ -7,31 +7,35 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crossdock.http.problem import answer
 from crossdock.kit.errors import PayloadTooLargeError
 
+_NONE: Mapping[str, int] = {}
+_UPLOAD = b"multipart/form-data"
+
 
 class BodyLimitMiddleware:
     """Answers 413 to a body over the limit, declared or streamed, and closes the connection.
 
     `limits` are bytes by path; a key that ends in `/` counts for all paths below it. The longest key
-    that fits decides, `default` where none does.
+    that fits decides, `default` where none does. `upload_limits` count for multipart/form-data.
     """
 
-    def __init__(self, app: ASGIApp, *, default: int, limits: Mapping[str, int]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, default: int, limits: Mapping[str, int], upload_limits: Mapping[str, int] = _NONE
+    ) -> None:
         self._app = app
         self._default = default
-        self._exact = {path: limit for path, limit in limits.items() if not path.endswith("/")}
-        self._below = sorted(
-            ((path, limit) for path, limit in limits.items() if path.endswith("/")),
-            key=lambda item: len(item[0]),
-            reverse=True,
-        )
+        self._limits = _Limits(limits)
+        self._upload_limits = _Limits(upload_limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as far as its body stays within the limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limit(scope["path"])
+        path = scope["path"]
+        limit = self._limits.of(path) or self._default
         declared = _declared_bytes(scope)
+        if (declared is None or declared > limit) and _is_upload(scope):
+            limit = self._upload_limits.of(path) or limit
         if declared is not None and declared > limit:
             await _refuse(limit, scope, receive, send)
         elif declared is not None:
@@ -40,11 +44,21 @@ class BodyLimitMiddleware:
         else:
             await _serve_counting(self._app, limit, scope, receive, send)
 
-    def _limit(self, path: str) -> int:
+
+class _Limits:
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        self._exact = {path: limit for path, limit in limits.items() if not path.endswith("/")}
+        self._below = sorted(
+            ((path, limit) for path, limit in limits.items() if path.endswith("/")),
+            key=lambda item: len(item[0]),
+            reverse=True,
+        )
+
+    def of(self, path: str) -> int | None:
         exact = self._exact.get(path)
         if exact is not None:
             return exact
-        return next((limit for below, limit in self._below if path.startswith(below)), self._default)
+        return next((limit for below, limit in self._below if path.startswith(below)), None)
 
 
 async def _serve_counting(app: ASGIApp, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,3 +109,8 @@ def _declared_bytes(scope: Scope) -> int | None:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return None
+
+
+def _is_upload(scope: Scope) -> bool:
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    return bool(types) and types[0].partition(b";")[0].strip().lower() == _UPLOAD

@@ -4,9 +4,13 @@ from datetime import timedelta
 
 from crossdock.db.engine import Database, Role
 from crossdock.db.partitions import Partitions
+from crossdock.files.store import FileStore
+from crossdock.kit.clock import Clock
 
 # Small steps: a delete of everything at once would hold its locks, and its dead rows, for long.
 _MOST_AT_ONCE = 5_000
+
+_MOST_FILES_AT_ONCE = 500
 
 _EXPIRED = {
     "idempotency_keys": "expires_at < now()",
@@ -17,11 +21,22 @@ _EXPIRED = {
 
 
 class Cleaning:
-    """Keeps the database from growing without end."""
+    """Keeps the database and the file store from growing without end."""
 
-    def __init__(self, *, database: Database, partitions: Partitions, retention_days: int, audit_days: int) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        partitions: Partitions,
+        files: FileStore,
+        clock: Clock,
+        retention_days: int,
+        audit_days: int,
+    ) -> None:
         self._database = database
         self._partitions = partitions
+        self._files = files
+        self._clock = clock
         self._retention_days = retention_days
         self._audit_days = audit_days
 
@@ -37,6 +52,13 @@ class Cleaning:
         await self._partitions.drop_older_than(self._retention_days)
         async with self._database.pool(Role.WORKER).acquire() as connection:
             await connection.execute("SELECT crossdock_trim_audit_log($1)", timedelta(days=self._audit_days))
+
+    async def old_files(self) -> None:
+        """Remove the files of days whose receipts are gone, and what was left without a receipt."""
+        # A file is stored before its receipt, perhaps on the evening before the receipt's day.
+        day = self._clock.now().date() - timedelta(days=self._retention_days + 1)
+        while await self._files.delete_before(day, limit=_MOST_FILES_AT_ONCE):
+            pass
 
     async def _delete_some(self, table: str, condition: str) -> int:
         statement = (

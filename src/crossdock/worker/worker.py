@@ -26,6 +26,8 @@ class Worker:
         cleaning = Cleaning(
             database=services.database,
             partitions=services.partitions,
+            files=services.files,
+            clock=services.clock,
             retention_days=settings.retention_days,
             audit_days=settings.key_audit_days,
         )
@@ -38,6 +40,7 @@ class Worker:
             Periodic("expire-held-deliveries", self._lanes.expire_held, every_s=_MINUTE),
             Periodic("expired-rows", cleaning.expired_rows, every_s=10 * _MINUTE),
             Periodic("old-days", cleaning.old_days, every_s=_HOUR),
+            Periodic("old-files", cleaning.old_files, every_s=_HOUR),
             Periodic("sample-backlog", self._sample_backlog, every_s=_SAMPLE_EVERY_S),
         ]
 

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,7 @@ from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database, Role
 from crossdock.features.deliveries.routing import RouteTable
 from crossdock.features.events.ingest import EventWriter
+from crossdock.features.inbound.bodies import Bodies, BodyPolicy
 from crossdock.features.inbound.doors import DoorTable
 from crossdock.features.inbound.endpoints import router
 from crossdock.features.inbound.handlers import HandlerRegistry
@@ -26,6 +29,8 @@ from crossdock.features.inbound.schemas import EndpointCreated, EndpointIn
 from crossdock.features.inbound.service import EndpointService
 from crossdock.features.inbound.tasks import InboundTasks
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
+from crossdock.files.disk import DiskFiles
+from crossdock.files.store import FileStore
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.http.access import Gatekeeper, Principal, RateState
@@ -40,6 +45,7 @@ from tests.waiting import eventually
 
 ACTOR = Actor(kind="operator", id="test", correlation_id="test-run")
 MAX_BODY_BYTES = 100_000
+MAX_UPLOAD_BYTES = 4_000_000
 AT_ONCE = RetryPolicy(max_tries=3, first_delay_s=0.01, factor=1)
 
 
@@ -77,6 +83,7 @@ class Hub:
     work: InboundWork
     interest: Curiosity
     handlers: HandlerRegistry
+    bodies: Bodies
     transport: AiohttpTransport
     api: ApiClient
     tenant_id: UUID
@@ -176,6 +183,7 @@ class Hub:
             handlers=self.handlers,
             transport=self.transport,
             clock=self.clock,
+            bodies=self.bodies,
             max_payload_bytes=MAX_BODY_BYTES,
             retry=AT_ONCE,
         )
@@ -228,12 +236,16 @@ async def open_hub(
     base_url: str | None = None,
     tenant: str = "acme",
     certificates: CertificateSource | None = None,
+    files: FileStore | None = None,
+    policy: BodyPolicy | None = None,
 ) -> AsyncIterator[Hub]:
     clock = FixedClock(datetime.now(UTC))
     key_ring = KeyRing([new_key()])
     changes = ChangeFeed(dsn=database.dsn)
     transport = AiohttpTransport(policy=AddressPolicy(allow_loopback=True))
     handlers = HandlerRegistry()
+    folder = TemporaryDirectory()
+    bodies = Bodies(files=files or DiskFiles(Path(folder.name) / "files"), policy=policy or BodyPolicy())
     inbound = build_inbound(
         database=database,
         key_ring=key_ring,
@@ -241,6 +253,7 @@ async def open_hub(
         certificates=certificates or FetchedCertificates(transport=transport, clock=clock),
         handlers=handlers,
         clock=clock,
+        bodies=bodies,
         base_url=base_url,
     )
     routes = RouteTable(database=database, changes=changes, clock=clock)
@@ -253,6 +266,7 @@ async def open_hub(
         handlers=handlers,
         transport=transport,
         clock=clock,
+        bodies=bodies,
         max_payload_bytes=MAX_BODY_BYTES,
     )
     app = create_app(
@@ -260,9 +274,11 @@ async def open_hub(
         routers=[router],
         hot_routes=inbound.routes(),
         body_limits={"/webhooks/": MAX_BODY_BYTES},
+        upload_limits={"/webhooks/": MAX_UPLOAD_BYTES},
         trusted_proxies=["127.0.0.2"],
     )
     async with AsyncExitStack() as stack:
+        stack.enter_context(folder)
         stack.push_async_callback(transport.aclose)
         for part in (inbound, writer, work):
             part.start()
@@ -279,6 +295,7 @@ async def open_hub(
             interest=interest,
             handlers=handlers,
             transport=transport,
+            bodies=bodies,
             api=api,
             tenant_id=tenant_id,
             tenant=tenant,

@@ -7,8 +7,10 @@ request, `read_document`, `identify`.
 from crossdock.connectors.webhooks.address_lists import AddressList
 from crossdock.connectors.webhooks.bodies import BodyFormat, BodyLimits, ParsedBody, parse_body
 from crossdock.connectors.webhooks.certificates import CertificateSource
+from crossdock.connectors.webhooks.content_coding import decoded
 from crossdock.connectors.webhooks.extract import identify, read_document
 from crossdock.connectors.webhooks.identity import EventIdentity
+from crossdock.connectors.webhooks.multipart_bodies import UploadedFile
 from crossdock.connectors.webhooks.preset import Answer, Preset, SecretOrigin
 from crossdock.connectors.webhooks.presets.catalogue import preset_for, presets
 from crossdock.connectors.webhooks.request import Headers, InboundRequest
@@ -30,7 +32,9 @@ __all__ = [
     "ParsedBody",
     "Preset",
     "SecretOrigin",
+    "UploadedFile",
     "Verified",
+    "decoded",
     "identify",
     "parse_body",
     "preset_for",

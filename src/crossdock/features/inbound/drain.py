@@ -68,18 +68,17 @@ class Drain:
             if hold is None:
                 again_in_s: float | None = _BUSY_S
             else:
-                again_in_s = await self._work(tenant_id, endpoint_id, hold, careful=run.takeovers > 0)
+                again_in_s = await self._work(tenant_id, endpoint_id, hold)
         if again_in_s is None:
             # Whoever came meanwhile, and found the lock taken, would come again in a while only.
             await self._repository.hasten(tenant_id, endpoint_id)
         else:
             await self._repository.go_on(tenant_id, endpoint_id, in_s=again_in_s)
 
-    async def _work(self, tenant_id: UUID, endpoint_id: UUID, hold: Hold, *, careful: bool) -> float | None:
+    async def _work(self, tenant_id: UUID, endpoint_id: UUID, hold: Hold) -> float | None:
         """Work off what is there; in how many seconds to go on, None when nothing waits any more."""
         ends = self._clock.monotonic() + _RUN_S
-        # One of these may have killed the worker before: one at a time, so that it is known which.
-        careful_for = _BATCH if careful else 0
+        careful_for = 0
         while not hold.is_lost and self._clock.monotonic() < ends:
             limit = 1 if careful_for else _BATCH
             receipts = await self._repository.next_receipts(tenant_id, endpoint_id, limit=limit)
@@ -90,11 +89,15 @@ class Drain:
                 return None
             if receipts[0].wait_s:
                 return receipts[0].wait_s
+            if receipts[0].was_begun and not careful_for:
+                # One of these may have killed the worker: one at a time, so that it is known which.
+                careful_for = _BATCH
             try:
                 if careful_for:
                     careful_for -= 1
                     await self._one_carefully(receipts[0])
                 else:
+                    await self._repository.mark_begun(tenant_id, receipts[0].id)
                     await self._batch(receipts)
             except _PausedError as error:
                 return error.delay_s
@@ -110,7 +113,7 @@ class Drain:
             # Reading and transforming takes its time; others must not wait for a hundred of them.
             await asyncio.sleep(0)
             try:
-                step = self._processor.step_for(receipt, endpoint)
+                step = await self._processor.step_for(receipt, endpoint)
             except Exception as error:  # noqa: BLE001 - whatever it was, those behind must not stand still for ever
                 await self._publish(row)
                 row = []
@@ -143,14 +146,16 @@ class Drain:
         if receipt.endpoint is None or try_number > self._retry.max_tries:
             await self._processor.bury(receipt, _DEADLY, try_number=receipt.try_count)
             return
-        await self._receipts.note_failure(receipt.tenant_id, receipt.id, try_count=try_number, error=_DIED)
+        await self._receipts.note_failure(
+            receipt.tenant_id, receipt.id, try_count=try_number, error=_DIED, retry_in_s=0
+        )
         await self._one(receipt, receipt.endpoint, None, try_number=try_number)
 
     async def _one(self, receipt: DueReceipt, endpoint: DueEndpoint, step: Step | None, *, try_number: int) -> None:
         """Process one receipt; what is to be done with it is found out where it is not known."""
         try:
             async with asyncio.timeout(self._timeout_s) as timeout:
-                known = step or self._processor.step_for(receipt, endpoint)
+                known = step or await self._processor.step_for(receipt, endpoint)
                 await self._processor.process(receipt, endpoint, known, try_number=try_number)
         except Exception as error:  # noqa: BLE001 - whatever it was, those behind must not stand still for ever
             late = TimeoutError() if timeout.expired() else error

@@ -31,7 +31,9 @@ class DueEndpoint:
 class DueReceipt:
     """A receipt to process; `endpoint` is None when it was deleted meanwhile.
 
-    `wait_s` is how long it, and those behind it on an ordered endpoint, must still wait for its next try.
+    With `body_file`, the body is in the file store and not here. `wait_s` is how long it, and those
+    behind it on an ordered endpoint, must still wait for its next try. `was_begun` says that there was a
+    try, or that one began with this receipt and never came to its end.
     """
 
     tenant_id: UUID
@@ -44,11 +46,13 @@ class DueReceipt:
     headers: list[tuple[str, str]]
     content_type: str | None
     body: bytes = field(repr=False)
+    body_file: str | None
     source_address: str | None
     correlation_id: str
     received_at: datetime
     try_count: int
     wait_s: float
+    was_begun: bool
     endpoint_id: UUID
     endpoint: DueEndpoint | None
 
@@ -61,7 +65,7 @@ class DueReceipt:
 # Of receipts `r`, with `e` for their endpoints.
 COLUMNS = """
        r.tenant_id, r.id, r.parent_id, r.endpoint_id, r.external_id, r.event_type, r.method, r.url, r.headers,
-       r.content_type, r.body, r.source_address, r.correlation_id, r.received_at, r.try_count,
+       r.content_type, r.body, r.body_file, r.source_address, r.correlation_id, r.received_at, r.try_count,
        greatest(0, coalesce(extract(epoch FROM r.retry_at - now()), 0))::float8 AS wait_s,
        e.name, e.path, e.preset, e.scheme, e.event_id_expression, e.event_type AS fixed_type, e.transformation,
        e.target::text, e.handler, e.ordered
@@ -97,6 +101,7 @@ def due_receipt_of(row: Any) -> DueReceipt:  # noqa: ANN401 - asyncpg's rows hav
         headers=[(name, value) for name, value in msgspec.json.decode(row["headers"])],
         content_type=row["content_type"],
         body=row["body"],
+        body_file=row["body_file"],
         source_address=row["source_address"],
         correlation_id=row["correlation_id"],
         received_at=row["received_at"],

@@ -3,6 +3,8 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
+from fastapi import Path as PathParameter
+from starlette.responses import StreamingResponse
 
 from crossdock.connectors.webhooks import presets
 from crossdock.features.inbound.handlers import HandlerRegistry
@@ -25,6 +27,7 @@ from crossdock.features.inbound.schemas import (
 )
 from crossdock.features.inbound.service import EndpointService
 from crossdock.http.access import CurrentActor, Principal, Requires, TenantSession
+from crossdock.http.downloads import download
 from crossdock.http.pagination import Page, Paging, cut
 from crossdock.http.provided import Provided
 from crossdock.kit.ids import IdKind, parse_id
@@ -40,6 +43,9 @@ Receipts = Annotated[ReceiptService, Provided(ReceiptService)]
 
 _ONE = "/endpoints/{endpoint_id}"
 _RETENTION_HOURS = 30 * 24
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 @router.get("/presets")
@@ -220,6 +226,28 @@ async def retry_dead_receipts(
 async def read_receipt(_: WebhookReader, session: TenantSession, receipts: Receipts, receipt_id: str) -> ReceiptDetail:
     """One webhook as it was received, byte for byte."""
     return await receipts.read(session, parse_id(IdKind.RECEIPT, receipt_id))
+
+
+@router.get("/receipts/{receipt_id}/body", response_class=StreamingResponse, responses=_BYTES)
+async def download_receipt_body(
+    _: WebhookReader, session: TenantSession, receipts: Receipts, receipt_id: str
+) -> StreamingResponse:
+    """A webhook's body, byte for byte."""
+    found = await receipts.body(session, parse_id(IdKind.RECEIPT, receipt_id))
+    return download(found.chunks, filename=found.filename, size_bytes=found.size_bytes)
+
+
+@router.get("/receipts/{receipt_id}/files/{index}", response_class=StreamingResponse, responses=_BYTES)
+async def download_receipt_file(
+    _: WebhookReader,
+    session: TenantSession,
+    receipts: Receipts,
+    receipt_id: str,
+    index: Annotated[int, PathParameter(ge=0, description="The file's number in its body, from 0.")],
+) -> StreamingResponse:
+    """A file that a multipart webhook brought."""
+    found = await receipts.file(session, parse_id(IdKind.RECEIPT, receipt_id), index)
+    return download(found.chunks, filename=found.filename, size_bytes=found.size_bytes)
 
 
 @router.post("/receipts/{receipt_id}/retry", status_code=202)

@@ -6,11 +6,14 @@ CrossdockError
 ├── NotFoundError
 │   ├── EndpointNotFoundError     404
 │   ├── ReceiptNotFoundError      404
+│   ├── FileNotInBodyError        404
 │   └── NoDoorError               404  a webhook called a path that no endpoint of the tenant has
 ├── ConflictError
 │   ├── PathTakenError            409
 │   └── ReceiptNotDeadError       409
+├── BodyTooSlowError              408
 ├── UnavailableError
+│   ├── TooManyLargeBodiesError   503  as many are on their way in as memory is set aside for
 │   ├── BrokenEndpointError       503  its stored settings cannot be used by this version
 │   ├── EndpointPausedError       503  it is paused, and refuses meanwhile
 │   ├── HandlerMissingError       503  its handler is not installed where receipts are processed
@@ -18,6 +21,9 @@ CrossdockError
 │   └── NotConfirmedError         503  the URL that a sender wants called did not answer with 2xx
 └── UnprocessableReceiptError     422  no try can succeed as things stand
 """
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from crossdock.kit.errors import ConflictError, CrossdockError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -44,6 +50,30 @@ class NoDoorError(NotFoundError):
     """No webhook endpoint listens here."""
 
     code = "no_endpoint_here"
+
+
+class FileNotInBodyError(NotFoundError):
+    """The webhook brought no file of this number."""
+
+    code = "file_not_found"
+
+
+class BodyTooSlowError(CrossdockError):
+    """The body came too slowly; send it again."""
+
+    code = "body_too_slow"
+    status = 408
+    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+
+class TooManyLargeBodiesError(UnavailableError):
+    """Too many large bodies are coming in at once; nothing was stored. Send it again in a few seconds."""
+
+    code = "too_many_large_bodies"
+    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_s=5)
 
 
 class PathTakenError(ConflictError):

@@ -119,8 +119,8 @@ class Receipt(Base):
     """One verified webhook, byte for byte as it came; or one event of a webhook that brought several.
 
     The events' receipts have the ids that follow their `parent_id`'s. A large body is not in `body` but in
-    the file store, under `body_file`. One of an ordered endpoint that failed, and holds up those behind it,
-    is tried again at `retry_at`. Partitioned by day of `id`.
+    the file store, under `body_file`, and `body_bytes` long. One of an ordered endpoint that failed, and
+    holds up those behind it, is tried again at `retry_at`. Partitioned by day of `id`.
     """
 
     __tablename__ = "receipts"
@@ -151,6 +151,7 @@ class Receipt(Base):
     content_type: Mapped[str | None]
     body: Mapped[bytes] = mapped_column(LargeBinary)
     body_file: Mapped[str | None]
+    body_bytes: Mapped[int | None]
     source_address: Mapped[str | None]
     correlation_id: Mapped[str]
     status: Mapped[ReceiptStatus] = mapped_column(native_enum(ReceiptStatus, "receipt_status"))

@@ -28,8 +28,9 @@ _SeenKey = tuple[UUID, UUID, str]
 class NewReceipt:
     """A verified webhook, or one event of the one with `parent_id`; `headers` are in the order received.
 
-    A held one waits for its endpoint to be resumed. `ordered` says that the endpoint's are processed one
-    after the other. Without `received_at` it is received now.
+    A large body is not in `body` but in the file store, `body_bytes` long, under `body_file`. A held one
+    waits for its endpoint to be resumed. `ordered` says that the endpoint's are processed one after the
+    other. Without `received_at` it is received now.
     """
 
     tenant_id: UUID
@@ -48,6 +49,8 @@ class NewReceipt:
     ordered: bool = False
     parent_id: UUID | None = None
     received_at: datetime | None = None
+    body_file: str | None = None
+    body_bytes: int | None = None
 
     @property
     def seen_key(self) -> _SeenKey | None:
@@ -123,6 +126,8 @@ async def _insert(connection: Connection, receipts: Sequence[NewReceipt]) -> Non
         [(ReceiptStatus.HELD if receipt.held else ReceiptStatus.RECEIVED).value for receipt in receipts],
         [receipt.parent_id for receipt in receipts],
         [receipt.received_at for receipt in receipts],
+        [receipt.body_file for receipt in receipts],
+        [receipt.body_bytes for receipt in receipts],
     )
 
 
@@ -138,9 +143,10 @@ RETURNING receipt_id
 
 _INSERT = """
 INSERT INTO receipts (tenant_id, id, endpoint_id, external_id, event_type, method, url, headers, content_type, body,
-                      source_address, correlation_id, status, parent_id, received_at)
-SELECT t, i, e, x, y, m, u, h::jsonb, c, b, a, r, s::receipt_status, p, coalesce(w, now())
+                      source_address, correlation_id, status, parent_id, received_at, body_file, body_bytes)
+SELECT t, i, e, x, y, m, u, h::jsonb, c, b, a, r, s::receipt_status, p, coalesce(w, now()), f, l
   FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-              $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[])
-       AS v (t, i, e, x, y, m, u, h, c, b, a, r, s, p, w)
+              $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[],
+              $16::text[], $17::int[])
+       AS v (t, i, e, x, y, m, u, h, c, b, a, r, s, p, w, f, l)
 """

@@ -9,10 +9,12 @@ import msgspec
 
 from crossdock.connectors.webhooks import (
     BodyFormat,
+    BodyLimits,
     Headers,
     InboundRequest,
     ParsedBody,
     Preset,
+    decoded,
     identify,
     parse_body,
     preset_for,
@@ -20,6 +22,7 @@ from crossdock.connectors.webhooks import (
 )
 from crossdock.connectors.webhooks.content_types import JSON, ContentType
 from crossdock.connectors.webhooks.errors import InvalidBodyError, UnsupportedBodyError
+from crossdock.connectors.webhooks.identity import LocatedIdentity
 from crossdock.features.events.ingest import NewEvent
 from crossdock.features.events.models import EventOrigin
 from crossdock.features.inbound.document import receipt_document
@@ -85,13 +88,13 @@ class _Reading:
     body: ParsedBody
 
 
-def step_for(receipt: DueReceipt, endpoint: DueEndpoint, *, max_payload_bytes: int) -> Step:
-    """What is to be done with a receipt.
+def step_for(receipt: DueReceipt, endpoint: DueEndpoint, *, max_payload_bytes: int, limits: BodyLimits) -> Step:
+    """What is to be done with a receipt, whose body is here.
 
     Raises an error of status 422 or 415 when this endpoint's settings make nothing of this body.
     """
     try:
-        reading = _read(receipt, endpoint)
+        reading = _read(receipt, endpoint, limits)
     except (InvalidBodyError, UnsupportedBodyError):
         if endpoint.target is EndpointTarget.STORE:
             return Keep()
@@ -118,7 +121,7 @@ def event_type_of(receipt: DueReceipt, endpoint: DueEndpoint) -> str:
     return endpoint.event_type or receipt.event_type or f"{endpoint.preset}.received"
 
 
-def _read(receipt: DueReceipt, endpoint: DueEndpoint) -> _Reading:
+def _read(receipt: DueReceipt, endpoint: DueEndpoint, limits: BodyLimits) -> _Reading:
     preset = preset_for(endpoint.preset, endpoint.settings)
     request = InboundRequest(
         method=receipt.method, url=receipt.url, headers=Headers(receipt.headers), body=receipt.body
@@ -126,12 +129,16 @@ def _read(receipt: DueReceipt, endpoint: DueEndpoint) -> _Reading:
     if receipt.parent_id is not None:
         # One event of several, as the preset split them.
         return _Reading(preset, request, parse_body(receipt.body, JSON))
-    return _Reading(preset, request, read_document(preset, request))
+    request = decoded(request, max_bytes=limits.max_decoded_bytes)
+    parsed = read_document(preset, request, limits=limits)
+    for file in parsed.files:
+        file.shown["url"] = f"/api/v1/webhooks/receipts/{format_id(IdKind.RECEIPT, receipt.id)}/files/{file.index}"
+    return _Reading(preset, request, parsed)
 
 
 def _event_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading, *, max_payload_bytes: int) -> NewEvent:
     """The event that a receipt becomes, under the receipt's own id."""
-    payload = _payload(receipt, endpoint, reading.body)
+    payload = _payload(receipt, endpoint, reading)
     if len(payload) > max_payload_bytes:
         raise UnprocessableReceiptError(
             f"The event's data would be {len(payload)} bytes long; {max_payload_bytes} are allowed."
@@ -172,6 +179,9 @@ def _webhook_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading) -
 
 def _occurred_at(receipt: DueReceipt, reading: _Reading) -> datetime:
     """When it happened, where the sender says so believably; else when it was received."""
+    known = reading.preset.identify
+    if isinstance(known, LocatedIdentity) and known.time is None:
+        return receipt.received_at  # as most: not worth asking again for id and type
     try:
         said = identify(reading.preset, reading.request, reading.body.document).time
     except EvaluationError:
@@ -181,11 +191,12 @@ def _occurred_at(receipt: DueReceipt, reading: _Reading) -> datetime:
     return said
 
 
-def _payload(receipt: DueReceipt, endpoint: DueEndpoint, parsed: ParsedBody) -> bytes:
+def _payload(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading) -> bytes:
+    parsed, body = reading.body, reading.request.body
     if endpoint.transformation is not None:
         return msgspec.json.encode(_transformed(receipt, endpoint, parsed.document, endpoint.transformation))
-    if parsed.format is BodyFormat.JSON and parsed.as_sent and _is_plain_utf_8(receipt):
-        return receipt.body
+    if parsed.format is BodyFormat.JSON and parsed.as_sent and _is_plain_utf_8(body, receipt.content_type):
+        return body
     return msgspec.json.encode(parsed.document)
 
 
@@ -209,8 +220,8 @@ def _transformed(receipt: DueReceipt, endpoint: DueEndpoint, body: JsonValue, ex
     return found
 
 
-def _is_plain_utf_8(receipt: DueReceipt) -> bool:
+def _is_plain_utf_8(body: bytes, content_type: str | None) -> bool:
     """Whether the body's bytes can stand inside another JSON document as they are."""
-    charset = ContentType.parse(receipt.content_type).charset
+    charset = ContentType.parse(content_type).charset
     plain = charset is None or charset.lower() in _UTF_8
-    return plain and not receipt.body.startswith(_BYTE_ORDER_MARK) and b"\0" not in receipt.body[:4]
+    return plain and not body.startswith(_BYTE_ORDER_MARK) and b"\0" not in body[:4]

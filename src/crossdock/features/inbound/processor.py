@@ -1,6 +1,9 @@
 """Carrying out what a receipt asks for, and how it ends: for one receipt by itself, or as one of a row."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 from uuid import UUID
@@ -8,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from crossdock.features.events.ingest import Accepted, NewEvent
+from crossdock.features.inbound.bodies import Bodies
 from crossdock.features.inbound.due_receipts import DueEndpoint, DueReceipt
 from crossdock.features.inbound.errors import HandlerFailedError, NotConfirmedError, UnprocessableReceiptError
 from crossdock.features.inbound.handlers import HandlerRegistry, RejectedError
@@ -70,6 +74,7 @@ class Processor:
         handlers: HandlerRegistry,
         transport: Transport,
         clock: Clock,
+        bodies: Bodies,
         max_payload_bytes: int,
     ) -> None:
         self._receipts = receipts
@@ -78,11 +83,17 @@ class Processor:
         self._handlers = handlers
         self._transport = transport
         self._clock = clock
+        self._bodies = bodies
         self._max_payload_bytes = max_payload_bytes
 
-    def step_for(self, receipt: DueReceipt, endpoint: DueEndpoint) -> Step:
+    async def step_for(self, receipt: DueReceipt, endpoint: DueEndpoint) -> Step:
         """What is to be done with a receipt; raises an error that is final when nothing can be made of it."""
-        return step_for(receipt, endpoint, max_payload_bytes=self._max_payload_bytes)
+        find_out = partial(step_for, max_payload_bytes=self._max_payload_bytes, limits=self._bodies.limits)
+        if receipt.body_file is None:
+            return find_out(receipt, endpoint)
+        async with self._bodies.whole(receipt.body_file) as body:
+            # Reading a large one takes its time, and others must not wait for it.
+            return await asyncio.to_thread(find_out, replace(receipt, body=body), endpoint)
 
     async def process(self, receipt: DueReceipt, endpoint: DueEndpoint, step: Step, *, try_number: int) -> None:
         """Do what is to be done with one receipt, and end it."""
@@ -134,9 +145,6 @@ class Processor:
     async def _success(self, receipt: DueReceipt, endpoint: DueEndpoint, step: Step, *, try_number: int) -> Outcome:
         announced = not _is_ours(receipt) and await self._interest.wants(receipt.tenant_id, RECEIVED_EVENT)
         event_id = step.event.id if isinstance(step, Publish) else None
-        about = _about(receipt) | {"event_type": event_type_of(receipt, endpoint)}
-        if event_id is not None:
-            about["event_id"] = format_id(IdKind.EVENT, event_id)
         return Outcome(
             tenant_id=receipt.tenant_id,
             receipt_id=receipt.id,
@@ -145,7 +153,7 @@ class Processor:
             event_id=event_id,
             correlation_id=receipt.correlation_id,
             announce_as=RECEIVED_EVENT if announced else None,
-            announcement=about if announced else None,
+            announcement=_about_success(receipt, endpoint, event_id) if announced else None,
         )
 
     async def _divide(self, receipt: DueReceipt, endpoint: DueEndpoint, step: Divide, *, try_number: int) -> None:
@@ -204,6 +212,11 @@ def _about(receipt: DueReceipt) -> dict[str, str | None]:
         "endpoint_id": format_id(IdKind.ENDPOINT, receipt.endpoint_id),
         "external_id": receipt.external_id,
     }
+
+
+def _about_success(receipt: DueReceipt, endpoint: DueEndpoint, event_id: UUID | None) -> dict[str, str | None]:
+    event = {} if event_id is None else {"event_id": format_id(IdKind.EVENT, event_id)}
+    return _about(receipt) | {"event_type": event_type_of(receipt, endpoint)} | event
 
 
 def _is_ours(receipt: DueReceipt) -> bool:

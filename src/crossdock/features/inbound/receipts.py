@@ -6,8 +6,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.db.audit import Actor, record
+from crossdock.features.inbound.bodies import Bodies
+from crossdock.features.inbound.downloads import Download, Downloads
 from crossdock.features.inbound.errors import ReceiptNotDeadError, ReceiptNotFoundError
-from crossdock.features.inbound.models import ReceiptStatus
+from crossdock.features.inbound.models import Receipt, ReceiptStatus
 from crossdock.features.inbound.queue import enqueue_work_in_session, job_for
 from crossdock.features.inbound.repository import ENDPOINT_KIND, DeadReceipts, EndpointRepository
 from crossdock.features.inbound.schemas import ReceiptDetail, ReceiptOut, RetryIn
@@ -22,6 +24,9 @@ _MOST_REVIVED = 10_000
 
 class ReceiptService:
     """Keeps receipts."""
+
+    def __init__(self, *, bodies: Bodies) -> None:
+        self._downloads = Downloads(bodies=bodies)
 
     async def list(
         self,
@@ -42,11 +47,19 @@ class ReceiptService:
         return [ReceiptOut.of(receipt, size_bytes) for receipt, size_bytes in rows]
 
     async def read(self, session: AsyncSession, receipt_id: UUID) -> ReceiptDetail:
-        """One receipt with its body; raises ReceiptNotFoundError."""
-        receipt = await EndpointRepository(session).receipt(receipt_id)
-        if receipt is None:
-            raise ReceiptNotFoundError
-        return ReceiptDetail.whole(receipt)
+        """One receipt, with its body unless that is in the file store; raises ReceiptNotFoundError."""
+        return ReceiptDetail.whole(await _found(session, receipt_id))
+
+    async def body(self, session: AsyncSession, receipt_id: UUID) -> Download:
+        """One receipt's body, byte for byte, to be read after the transaction as well.
+
+        Raises ReceiptNotFoundError, StoredFileNotFoundError or FileStoreError.
+        """
+        return await self._downloads.body(await _found(session, receipt_id))
+
+    async def file(self, session: AsyncSession, receipt_id: UUID, index: int) -> Download:
+        """One of the files that a webhook brought; raises FileNotInBodyError, and as `body` does."""
+        return await self._downloads.file(await _found(session, receipt_id), index)
 
     async def retry(self, session: AsyncSession, actor: Actor, receipt_id: UUID) -> ReceiptDetail:
         """Process a dead receipt again; raises ReceiptNotFoundError or ReceiptNotDeadError."""
@@ -104,3 +117,10 @@ class ReceiptService:
 
 def _ids(given: Sequence[str] | None) -> Sequence[UUID] | None:
     return None if given is None else [parse_id(IdKind.RECEIPT, text) for text in given]
+
+
+async def _found(session: AsyncSession, receipt_id: UUID) -> Receipt:
+    receipt = await EndpointRepository(session).receipt(receipt_id)
+    if receipt is None:
+        raise ReceiptNotFoundError
+    return receipt

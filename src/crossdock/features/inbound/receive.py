@@ -4,8 +4,8 @@ Verified first, stored next, answered last. A refusal stores nothing but a line 
 tells the caller no more than that it was refused; the line says why.
 """
 
+import asyncio
 import re
-from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
@@ -13,10 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crossdock.connectors.webhooks import (
+    BodyFormat,
+    BodyLimits,
     CertificateSource,
     EventIdentity,
     Headers,
     InboundRequest,
+    ParsedBody,
     Preset,
     read_document,
     verify_with_certificates,
@@ -26,9 +29,11 @@ from crossdock.connectors.webhooks.errors import (
     CertificateUnavailableError,
     InvalidBodyError,
     UnsupportedBodyError,
+    UnsupportedEncodingError,
     WebhookRefusedError,
 )
 from crossdock.features.inbound.answers import accepted, response_of
+from crossdock.features.inbound.bodies import Bodies
 from crossdock.features.inbound.doors import Door, DoorTable
 from crossdock.features.inbound.errors import BrokenEndpointError, EndpointPausedError, NoDoorError
 from crossdock.features.inbound.event_identity import identity_of
@@ -52,6 +57,7 @@ from crossdock.observability.redaction import MASK, redact
 _PATH_SHOWN = 200
 _NO_PRESET = "unknown"
 _PAUSED_RETRY_S = 60
+_UNREADABLE = ParsedBody(BodyFormat.EMPTY, None)
 _LENGTH = re.compile(r"[0-9]{1,9}")
 
 
@@ -65,6 +71,7 @@ class Receiver:
         intake: Intake,
         refusals: RefusalLog,
         certificates: CertificateSource,
+        bodies: Bodies,
         clock: Clock,
         base_url: str | None = None,
     ) -> None:
@@ -73,6 +80,7 @@ class Receiver:
         self._refusals = refusals
         self._clock = clock
         self._certificates = certificates
+        self._bodies = bodies
         self._base_url = base_url
 
     def route(self) -> Route:
@@ -83,7 +91,7 @@ class Receiver:
         """Take one webhook in; answers once it is durable.
 
         Raises NoDoorError, WebhookRefusedError, AddressRefusedError, BrokenEndpointError,
-        EndpointPausedError, CertificateUnavailableError or UnavailableError.
+        EndpointPausedError, BodyTooSlowError, UnsupportedEncodingError or UnavailableError.
         """
         door = await self._door(request)
         preset = door.preset
@@ -94,18 +102,12 @@ class Receiver:
             door.addresses.check(source_address_of(request.scope) or "")
             if door.refuses:
                 raise EndpointPausedError(retry_after_s=_PAUSED_RETRY_S)
-            inbound = await self._read(request, door)
-            greeting = preset.handshake(inbound)
-            if greeting is not None:
-                return response_of(greeting)
-            await verify_with_certificates(
-                preset,
-                request=inbound,
-                secrets=door.secrets_at(now := self._clock.now()),
-                now=now,
-                certificates=self._certificates,
-                tolerance_s=door.tolerance_s,
-            )
+            if self._bodies.is_small(request.scope):
+                inbound = self._with_body(request, door, await request.body())
+                return await self._take(request, door, preset, inbound)
+            async with self._bodies.reading(request) as body:
+                inbound = self._with_body(request, door, body)
+                return await self._take(request, door, preset, inbound)
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         except (AddressRefusedError, CertificateUnavailableError) as error:
@@ -117,8 +119,6 @@ class Receiver:
                 return response_of(preset.refused)
             # Which of the checks failed would help whoever is guessing.
             raise WebhookRefusedError(challenge=preset.challenge) from None
-        document = _document(preset, inbound)
-        return self._reply(preset, inbound, document) or await self._store(request, door, preset, inbound, document)
 
     async def _door(self, request: Request) -> Door:
         slug, path = request.path_params["tenant"], request.path_params["path"]
@@ -139,8 +139,25 @@ class Receiver:
             self._refusals.note(refusal, known_endpoint=False)
         raise NoDoorError
 
-    async def _read(self, request: Request, door: Door) -> InboundRequest:
-        return self._with_body(request, door, await request.body())
+    async def _take(self, request: Request, door: Door, preset: Preset, inbound: InboundRequest) -> Response:
+        greeting = preset.handshake(inbound)
+        if greeting is not None:
+            return response_of(greeting)
+        await verify_with_certificates(
+            preset,
+            request=inbound,
+            secrets=door.secrets_at(now := self._clock.now()),
+            now=now,
+            certificates=self._certificates,
+            tolerance_s=door.tolerance_s,
+        )
+        if self._bodies.is_large(inbound.body):
+            parsed = await asyncio.to_thread(_parsed, preset, inbound, self._bodies.limits)
+        else:
+            parsed = _parsed(preset, inbound, self._bodies.limits)
+        return self._reply(preset, inbound, parsed.document) or await self._store(
+            request, door, preset, inbound, parsed
+        )
 
     def _with_body(self, request: Request, door: Door, body: bytes) -> InboundRequest:
         return InboundRequest(
@@ -156,10 +173,14 @@ class Receiver:
         return None if answer is None else response_of(answer)
 
     async def _store(
-        self, request: Request, door: Door, preset: Preset, inbound: InboundRequest, document: JsonValue
+        self, request: Request, door: Door, preset: Preset, inbound: InboundRequest, parsed: ParsedBody
     ) -> Response:
-        identity = _identity(door, preset, inbound, document)
+        identity = _identity(door, preset, inbound, parsed.document)
         held = door.status is EndpointStatus.PAUSED
+        body_file = None
+        if parsed.files or self._bodies.is_large(inbound.body):
+            # Durable before the row that names it: what is left without a row goes with its day.
+            body_file = await self._bodies.keep(door.tenant_id, inbound.body)
         receipt = NewReceipt(
             tenant_id=door.tenant_id,
             id=new_uuid(),
@@ -170,13 +191,17 @@ class Receiver:
             url=inbound.url,
             headers=_storable_headers(inbound.headers, preset.secret_headers),
             content_type=inbound.headers.get("content-type"),
-            body=inbound.body,
+            body=inbound.body if body_file is None else b"",
             source_address=source_address_of(request.scope),
             correlation_id=correlation_id_of(request.scope),
             held=held,
             ordered=door.ordered,
+            body_file=body_file,
+            body_bytes=None if body_file is None else len(inbound.body),
         )
         is_new = await self._intake.take_in(receipt)
+        if body_file is not None and not is_new:
+            await self._bodies.discard(body_file)
         outcome = ("held" if held else "received") if is_new else "duplicate"
         metrics.WEBHOOKS_RECEIVED.labels(preset.name, outcome).inc()
         return accepted(preset, outcome)
@@ -227,15 +252,19 @@ class Receiver:
         )
 
 
-def _document(preset: Preset, inbound: InboundRequest) -> JsonValue:
+def _parsed(preset: Preset, inbound: InboundRequest, limits: BodyLimits) -> ParsedBody:
     """The body's document; null for one that cannot be read.
 
     That is accepted all the same, since its sender proved itself and sending it again would change
-    nothing; processing it will say what is wrong with it.
+    nothing; processing it will say what is wrong with it. Only a content coding that is not undone is
+    the sender's to change: raises UnsupportedEncodingError.
     """
-    with suppress(InvalidBodyError, UnsupportedBodyError):
-        return read_document(preset, inbound).document
-    return None
+    try:
+        return read_document(preset, inbound, limits=limits)
+    except UnsupportedEncodingError:
+        raise
+    except (InvalidBodyError, UnsupportedBodyError):
+        return _UNREADABLE
 
 
 def _identity(door: Door, preset: Preset, inbound: InboundRequest, document: JsonValue) -> EventIdentity:

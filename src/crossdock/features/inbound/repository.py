@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, text, update
@@ -113,7 +114,8 @@ class EndpointRepository:
         parent_id: UUID | None = None,
     ) -> Sequence[tuple[Receipt, int]]:
         """One page of an endpoint's receipts, with their bodies' sizes alone, and one more if another page follows."""
-        query = select(Receipt, func.octet_length(Receipt.body)).options(defer(Receipt.body, raiseload=True))
+        size_bytes: Any = func.coalesce(Receipt.body_bytes, func.octet_length(Receipt.body))
+        query = select(Receipt, size_bytes).options(defer(Receipt.body, raiseload=True))
         query = newest_first(query.where(Receipt.endpoint_id == endpoint_id), Receipt.id, page)
         if status is not None:
             query = query.where(Receipt.status == status)

@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr
 
@@ -266,12 +267,23 @@ class ReceiptOut(View):
 class ReceiptDetail(ReceiptOut):
     """A webhook as it was received, byte for byte."""
 
-    body_base64: str
+    body_base64: str | None = Field(description="null for a body in the file store: fetch it from `body_url`.")
+    body_url: str = Field(description="Where the body is to be had, byte for byte.")
 
     @classmethod
     def whole(cls, receipt: Receipt) -> "ReceiptDetail":
         """From the stored row."""
-        return cls(**_shown(receipt, len(receipt.body)), body_base64=b64encode(receipt.body).decode("ascii"))
+        stored = receipt.body_file is not None
+        return cls(
+            **_shown(receipt, receipt.body_bytes or len(receipt.body)),
+            body_base64=None if stored else b64encode(receipt.body).decode("ascii"),
+            body_url=body_path(receipt.id),
+        )
+
+
+def body_path(receipt_id: UUID) -> str:
+    """Where the API has a receipt's body."""
+    return f"/api/v1/webhooks/receipts/{format_id(IdKind.RECEIPT, receipt_id)}/body"
 
 
 def _shown(receipt: Receipt, size_bytes: int) -> dict[str, Any]:

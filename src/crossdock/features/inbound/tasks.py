@@ -55,7 +55,7 @@ class InboundTasks:
             await self._receipts.enqueue([drain_job(tenant_id, receipt.endpoint_id)])
             return
         try:
-            step = self._processor.step_for(receipt, receipt.endpoint)
+            step = await self._processor.step_for(receipt, receipt.endpoint)
             await self._processor.process(receipt, receipt.endpoint, step, try_number=run.try_number)
         except Exception as error:
             if is_final(error):

@@ -7,6 +7,7 @@ from starlette.routing import Route
 from crossdock.connectors.webhooks import CertificateSource
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
+from crossdock.features.inbound.bodies import Bodies
 from crossdock.features.inbound.doors import DoorTable
 from crossdock.features.inbound.drain import Drain
 from crossdock.features.inbound.drain_locks import DrainLocks
@@ -90,6 +91,7 @@ def build_inbound(
     certificates: CertificateSource,
     handlers: HandlerRegistry,
     clock: Clock,
+    bodies: Bodies,
     base_url: str | None,
 ) -> Inbound:
     """What an API needs, listening to `changes`; `base_url` is where the world reaches this hub."""
@@ -103,17 +105,23 @@ def build_inbound(
         endpoints=EndpointService(
             database=database, secret_box=secret_box, changes=changes, handlers=handlers, clock=clock, base_url=base_url
         ),
-        receipts=ReceiptService(),
+        receipts=ReceiptService(bodies=bodies),
         handlers=handlers,
         intake=intake,
         refusals=refusals,
         receiver=Receiver(
-            doors=doors, intake=intake, refusals=refusals, certificates=certificates, clock=clock, base_url=base_url
+            doors=doors,
+            intake=intake,
+            refusals=refusals,
+            certificates=certificates,
+            bodies=bodies,
+            clock=clock,
+            base_url=base_url,
         ),
     )
 
 
-def build_inbound_work(
+def build_inbound_work(  # noqa: PLR0913 - one for each part that it is made of
     *,
     database: Database,
     writer: Publisher,
@@ -121,6 +129,7 @@ def build_inbound_work(
     handlers: HandlerRegistry,
     transport: Transport,
     clock: Clock,
+    bodies: Bodies,
     max_payload_bytes: int,
     retry: RetryPolicy = RETRY,
 ) -> InboundWork:
@@ -134,6 +143,7 @@ def build_inbound_work(
         handlers=handlers,
         transport=transport,
         clock=clock,
+        bodies=bodies,
         max_payload_bytes=max_payload_bytes,
     )
     drain = Drain(

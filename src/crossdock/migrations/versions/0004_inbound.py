@@ -27,6 +27,7 @@ def upgrade() -> None:
     )
     op.add_column("receipts", sa.Column("parent_id", sa.Uuid))
     op.add_column("receipts", sa.Column("body_file", sa.Text))
+    op.add_column("receipts", sa.Column("body_bytes", sa.Integer))
     op.add_column("receipts", sa.Column("retry_at", sa.DateTime(timezone=True)))
     _refusals()
     # A worker splits webhooks that bring several events, each with an id of its own.
