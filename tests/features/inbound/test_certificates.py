@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -205,7 +205,8 @@ class Detour:
 
     async def send(self, request: OutboundRequest) -> OutboundResponse:
         self.sent += 1
-        return await self.transport.send(replace(request, url=f"{self.to}{urlsplit(request.url).path}"))
+        there = urlsplit(request.url)
+        return await self.transport.send(replace(request, url=f"{self.to}{there.path}?{there.query}"))
 
     async def aclose(self) -> None:
         await self.transport.aclose()
@@ -237,3 +238,28 @@ async def test_fifty_webhooks_at_once_cause_one_fetch_of_their_certificate(datab
             assert [answer.json for answer in answers] == [{"status": "received"}] * 50
             assert await hub.count("receipts") == 50
             assert detour.sent == 1
+
+
+async def test_a_subscription_to_an_accepted_topic_is_confirmed_at_amazons_url(hub: Hub) -> None:
+    called = []
+
+    async def confirm(visit: Visit) -> None:
+        while request := await visit.request():
+            called.append(request.split(b"\r\n")[0].decode())
+            await visit.answer(b"<ConfirmSubscriptionResponse/>")
+
+    query = f"Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37"
+    message = _notification(
+        Type="SubscriptionConfirmation",
+        Message="You have chosen to subscribe.",
+        SubscribeURL=f"https://sns.eu-west-1.amazonaws.com/?{query}",
+        Token="2336412f37",
+    )
+    async with _detour(confirm) as detour:
+        hub.transport = cast("AiohttpTransport", detour)
+        assert (await _post(hub, _signed(hub, await _sns(hub), SNS_URL, message))).json == {"status": "received"}
+        await hub.work_off()
+    assert called == [f"GET /?{query} HTTP/1.1"]
+    receipt = await hub.only_receipt()
+    assert (receipt["event_type"], receipt["error"]) == ("sns.subscription_confirmation", None)
+    assert receipt["state"] in ("processed", "stored")
