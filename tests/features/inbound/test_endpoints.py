@@ -236,6 +236,7 @@ _OPERATIONS = [
     ("POST", "/disable"),
     ("POST", "/rotate-secret"),
     ("POST", "/retry"),
+    ("GET", "/refusals"),
     ("GET", "/statistics"),
     ("GET", "/receipts"),
 ]
