@@ -65,7 +65,7 @@ GRANTS = {
     "crossdock_worker": {
         "DELETE INSERT SELECT": "outbox",
         "DELETE INSERT SELECT UPDATE": "pgqueuer pgqueuer_log webhook_seen_ids workers",
-        "DELETE SELECT": "api_key_usage idempotency_keys sessions webhook_endpoint_secrets",
+        "DELETE SELECT": "api_key_usage idempotency_keys sessions webhook_endpoint_secrets webhook_refusals",
         "EXECUTE": "crossdock_drop_partitions() crossdock_make_partitions() crossdock_trim_audit_log()",
         "INSERT": "audit_log",
         "INSERT SELECT": "attempts",

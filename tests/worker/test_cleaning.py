@@ -4,7 +4,7 @@ import pytest
 
 from crossdock.bootstrap import Services
 from crossdock.kit.clock import SystemClock
-from crossdock.kit.ids import uuid_floor
+from crossdock.kit.ids import new_uuid, uuid_floor
 from crossdock.worker import cleaning as module
 from crossdock.worker.cleaning import Cleaning
 from tests.hub import new_tenant, query
@@ -40,6 +40,27 @@ async def test_only_rows_whose_time_is_over_go_however_many_there_are(
     await cleaning.expired_rows()
     for table in ("idempotency_keys", "webhook_seen_ids"):
         assert len(await query(services.database.dsn, f"SELECT FROM {table}")) == 5
+
+
+async def test_samples_of_refused_webhooks_go_with_the_retention(services: Services, cleaning: Cleaning) -> None:
+    tenant_id, endpoint_id = await new_tenant(services), new_uuid()
+    await query(
+        services.database.dsn,
+        "INSERT INTO webhook_endpoints (tenant_id, id, name, path, preset) VALUES ($1, $2, 'n', 'p', 'none')",
+        tenant_id,
+        endpoint_id,
+    )
+    await query(
+        services.database.dsn,
+        "INSERT INTO webhook_refusals (tenant_id, id, endpoint_id, reason, message, method, url, headers, body_start,"
+        " body_bytes, correlation_id, refused_at) SELECT $1, gen_random_uuid(), $2, 'r', n || ' days ago', 'POST', 'u',"
+        " '[]', '', 0, 'c', now() - interval '1 day' * n FROM unnest(ARRAY[29, 31]) n",
+        tenant_id,
+        endpoint_id,
+    )
+    await cleaning.expired_rows()
+    rows = await query(services.database.dsn, "SELECT message FROM webhook_refusals")
+    assert [row["message"] for row in rows] == ["29 days ago"]
 
 
 async def test_the_audit_log_is_trimmed_by_its_own_time(services: Services, cleaning: Cleaning) -> None:

@@ -65,3 +65,6 @@ def _refusals() -> None:
         "CREATE POLICY crossdock_app ON webhook_refusals TO crossdock_app "
         f"USING ({_TENANT_IS_OURS}) WITH CHECK ({_TENANT_IS_OURS})"
     )
+    # What is past its retention is removed for all tenants.
+    op.execute("GRANT SELECT, DELETE ON webhook_refusals TO crossdock_worker")
+    op.execute("CREATE POLICY crossdock_worker ON webhook_refusals TO crossdock_worker USING (true) WITH CHECK (true)")
