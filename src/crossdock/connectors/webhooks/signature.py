@@ -1,7 +1,7 @@
 """What every way of proving a webhook's sender has in common."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hmac import compare_digest
 from typing import Protocol
@@ -70,10 +70,10 @@ def require_secrets(secrets: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
-    """No signature at all: whoever knows the endpoint's URL is believed."""
+class SecretFree:
+    """What the ways have in common that use no secret."""
 
-    needs_secret: bool = False
+    needs_secret: bool = field(default=False, init=False)
 
     def check_secret(self, secret: str, *, pointer: str = "") -> None:
         """Any text will do: it is never used."""
@@ -81,6 +81,11 @@ class Unsigned:
     def new_secret(self) -> str:
         """The empty text."""
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned(SecretFree):
+    """No signature at all: whoever knows the endpoint's URL is believed."""
 
     def verify(
         self,

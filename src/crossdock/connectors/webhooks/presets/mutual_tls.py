@@ -35,7 +35,7 @@ from crossdock.connectors.webhooks.event_settings import EventSettings, with_eve
 from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import HeaderName
-from crossdock.connectors.webhooks.signature import Verified
+from crossdock.connectors.webhooks.signature import SecretFree, Verified
 
 
 def _accepted(entry: str) -> str:
@@ -72,19 +72,11 @@ class MutualTlsSettings(EventSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateCheck:
+class CertificateCheck(SecretFree):
     """The certificate that a trusted proxy tells of must be one of those accepted; of none without settings."""
 
     settings: MutualTlsSettings | None = None
     accepted: tuple[ClientCertificate, ...] = ()
-    needs_secret: bool = False
-
-    def check_secret(self, secret: str, *, pointer: str = "") -> None:
-        """Any text will do: it is never used."""
-
-    def new_secret(self) -> str:
-        """The empty text."""
-        return ""
 
     def verify(
         self,
