@@ -12,6 +12,8 @@ from starlette.routing import Route, Router
 
 from crossdock.settings import Settings
 from tests.accounts import Account
+from tests.connectors.webhooks.test_multipart_bodies import GIVEN as MULTIPART
+from tests.connectors.webhooks.test_multipart_bodies import Part, multipart
 from tests.serving import Answer, ApiClient, serving
 
 # Operations under these are not a tenant's.
@@ -76,7 +78,11 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
     endpoint = await _made(
         api, "/api/v1/webhooks/endpoints", {"name": "theirs", "path": "their-path", "preset": "none"}
     )
-    received = await api.with_key(None).post(f"/webhooks/{account.slug}/their-path", json={"secret": "their body"})
+    received = await api.with_key(None).post(
+        f"/webhooks/{account.slug}/their-path",
+        body=multipart(Part("secret", b"their body"), Part("file", b"their file", "theirs.txt")),
+        headers={"Content-Type": MULTIPART},
+    )
     assert received.status < 300, received.body
     receipts = await api.get(f"/api/v1/webhooks/endpoints/{endpoint['id']}/receipts")
     return Things(
@@ -93,6 +99,7 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
             "delivery_id": deliveries.json["items"][0]["id"],
             "endpoint_id": endpoint["id"],
             "receipt_id": receipts.json["items"][0]["id"],
+            "index": "0",
         }
     )
 

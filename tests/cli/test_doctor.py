@@ -34,7 +34,41 @@ def test_an_installation_that_is_well_has_nothing_wrong(crossdock: Command, tmp_
     (tmp_path / "data").mkdir()
     found = {finding["check"]: finding["verdict"] for finding in answer(crossdock("doctor", "--json"))}
     assert found["schema"] == found["roles"] == found["partitions"] == found["clock"] == "ok"
+    assert found["files"] == "ok"
     assert "wrong" not in found.values()
+    assert [path for path in (tmp_path / "data" / "files").rglob("*") if path.is_file()] == []
+
+
+def test_a_file_store_that_takes_nothing_is_wrong(crossdock: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "files").write_text("in the way")
+    result = crossdock("doctor", "--json")
+    assert result.exit_code == 1
+    assert findings(result)["files"]["verdict"] == "wrong"
+
+
+def test_a_bucket_that_cannot_be_reached_is_wrong(
+    crossdock: Command, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    for name, value in {
+        "FILES": "s3",
+        "FILES_S3_BUCKET": "hub",
+        "FILES_S3_ENDPOINT_URL": f"http://127.0.0.1:{unused_tcp_port}",
+        "FILES_S3_REGION": "us-east-1",
+        "FILES_S3_ACCESS_KEY_ID": "key",
+        "FILES_S3_SECRET_ACCESS_KEY": "swordfish",
+    }.items():
+        monkeypatch.setenv(f"CROSSDOCK_{name}", value)
+    result = crossdock("doctor", "--json")
+    assert "The bucket hub" in findings(result)["files"]["found"]
+    assert "swordfish" not in result.stdout
+
+
+def test_a_bucket_must_be_named(crossdock: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSDOCK_FILES", "s3")
+    result = crossdock("doctor", "--json")
+    assert result.exit_code == 2
+    assert "CROSSDOCK_FILES_S3_BUCKET" in result.stderr
 
 
 def test_a_schema_that_is_behind_is_wrong_and_migrate_is_named(crossdock: Command, database_url: str) -> None:

@@ -8,32 +8,35 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import asyncpg
 import psutil
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 
-from crossdock.bootstrap import encryption_keys, trial_folder
+from crossdock.bootstrap import encryption_keys, file_store, trial_folder
+from crossdock.cli.examination import Examination, Finding, Verdict
 from crossdock.cli.output import AsJson, print_json
 from crossdock.cli.processes import running_hub
 from crossdock.db import embedded, migrate
 from crossdock.db.engine import CONNECTION_LOST
 from crossdock.db.urls import libpq_url, masked
 from crossdock.features.deliveries.destinations import KEY_PURPOSE
+from crossdock.files.store import file_key
 from crossdock.kit.crypto import KeyRing, new_key
 from crossdock.kit.errors import CrossdockError
+from crossdock.kit.ids import new_uuid
 from crossdock.settings import Settings
 
 _LEAST_FREE_BYTES = 1024**3
 _MOST_SKEW_S = 5
 _OLDEST_OUTBOX_S = 60
 _GROUP_AND_OTHERS = 0o077
+_TRIAL = b"written by crossdock doctor"
 
 
 _LONGEST_DUE_S = 120
@@ -46,42 +49,6 @@ SELECT count(DISTINCT d.subscription_id) AS lanes, extract(epoch FROM now() - mi
  WHERE d.status = 'pending' AND d.due_at < now() - make_interval(secs => $1) AND s.status = 'active'
    AND (l.hold_until IS NULL OR l.hold_until < now())
 """
-
-
-class Verdict(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    NOTE = "note"
-    WRONG = "wrong"
-
-
-class Finding(BaseModel):
-    """One check: what was found, and what to do about it."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    mend: str | None = None
-
-
-class Examination:
-    """The findings so far."""
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-
-    def ok(self, check: str, found: str) -> None:
-        """A check that is well."""
-        self.findings.append(Finding(check=check, verdict=Verdict.OK, found=found))
-
-    def note(self, check: str, found: str, mend: str) -> None:
-        """Something to know."""
-        self.findings.append(Finding(check=check, verdict=Verdict.NOTE, found=found, mend=mend))
-
-    def wrong(self, check: str, found: str, mend: str) -> None:
-        """Something to mend."""
-        self.findings.append(Finding(check=check, verdict=Verdict.WRONG, found=found, mend=mend))
 
 
 def doctor(
@@ -121,6 +88,7 @@ async def _examine(settings: Settings, examination: Examination) -> None:
     _data_folder(settings, examination)
     _test_webhooks(settings, examination)
     await _port(settings, examination)
+    await _files(settings, examination)
     async with _connection(settings, examination) as connection:
         if connection is None:
             return
@@ -216,6 +184,26 @@ def _holder(port: int) -> str:
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
                 return f" (held by {psutil.Process(found.pid).name()}, pid {found.pid})"
     return ""
+
+
+async def _files(settings: Settings, examination: Examination) -> None:
+    """Whether the store of large webhook bodies can be written to, read from and deleted from."""
+    where = "the data folder" if settings.files == "disk" else f"the bucket {settings.files_s3_bucket}"
+    store = file_store(settings)
+    key = file_key(UUID(int=0), new_uuid())
+    try:
+        await store.put(key, _TRIAL)
+        if b"".join([chunk async for chunk in store.read(key)]) != _TRIAL:
+            examination.wrong("files", f"{where} gives back other bytes than were stored", "Look at the storage.")
+            return
+        await store.delete(key)
+    except CrossdockError as error:
+        mend = "Make its folder writable." if settings.files == "disk" else "Correct the CROSSDOCK_FILES_S3_ settings."
+        examination.wrong("files", error.message, mend)
+    else:
+        examination.ok("files", f"{where} takes, gives back and removes a file")
+    finally:
+        await store.aclose()
 
 
 @asynccontextmanager

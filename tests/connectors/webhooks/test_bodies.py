@@ -107,6 +107,19 @@ def test_the_charset_is_honoured() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"a=%82%A0", "application/x-www-form-urlencoded; charset=shift_jis"),
+        (b"a=%E3%81%82", "application/x-www-form-urlencoded; charset=UTF-8"),
+        (b"a=%E3%81%82", "application/x-www-form-urlencoded"),
+        ("a=あ".encode("gb18030"), "application/x-www-form-urlencoded;charset=gb18030"),
+    ],
+)
+def test_the_charset_of_a_form_is_honoured_escaped_or_not(body: bytes, content_type: str) -> None:
+    assert parse_body(body, content_type).document == {"a": "あ"}
+
+
+@pytest.mark.parametrize(
     "charset", ["klingon", "unicode_escape", "idna", "hex", "utf-7", "punycode", "rot13", "a" * 500]
 )
 def test_an_unknown_or_treacherous_charset_is_refused(charset: str) -> None:

@@ -61,6 +61,37 @@ def test_a_billion_laughs_are_refused() -> None:
         _read(f'<!DOCTYPE l [<!ENTITY l0 "lol">{lols}]><l>&l9;</l>')
 
 
+def test_a_quadratic_blowup_is_refused() -> None:
+    with pytest.raises(InvalidBodyError, match="not allowed"):
+        _read(f'<!DOCTYPE a [<!ENTITY b "{"x" * 50_000}">]><a>{"&b;" * 50_000}</a>')
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        "<!ENTITY % x \"<!ENTITY y 'z'>\"> %x;",
+        '<!ENTITY % file SYSTEM "file:///etc/passwd"><!ENTITY % all "<!ENTITY send SYSTEM \'http://127.0.0.1:1/%file;\'>">%all;',
+        '<!NOTATION n SYSTEM "http://127.0.0.1:1/n"><!ENTITY u SYSTEM "http://127.0.0.1:1/u" NDATA n>',
+    ],
+)
+def test_parameter_and_unparsed_entities_are_refused(declaration: str) -> None:
+    with pytest.raises(InvalidBodyError, match="not allowed"):
+        _read(f"<!DOCTYPE a [{declaration}]><a/>")
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-32"])
+def test_a_document_type_is_refused_in_whatever_charset_it_hides(charset: str) -> None:
+    text = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+    with pytest.raises(InvalidBodyError, match="not allowed"):
+        parse_body(text.encode(charset), f"text/xml; charset={charset}")
+
+
+def test_one_element_cannot_have_attributes_without_end() -> None:
+    attributes = " ".join(f'a{n}="1"' for n in range(300_000))
+    with pytest.raises(InvalidBodyError, match="more than 200000 elements and attributes"):
+        parse_body(f"<a {attributes}/>".encode(), "text/xml")
+
+
 def test_includes_are_only_elements() -> None:
     text = '<a xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="file:///etc/passwd" parse="text"/></a>'
     assert _read(text) == {"a": {"include": {"@href": "file:///etc/passwd", "@parse": "text"}}}
@@ -106,6 +137,8 @@ def test_the_number_of_elements_and_attributes_is_bounded() -> None:
         ('<?xml version="1.0" encoding="ISO-8859-1"?><a>é</a>'.encode("latin-1"), "text/xml"),
         ('<?xml version="1.0" encoding="windows-1252"?><a>é</a>'.encode("cp1252"), "application/xml"),
         ('<?xml version="1.0" encoding="UTF-16"?><a>é</a>'.encode("utf-16"), "text/xml"),
+        ('<?xml version="1.0" encoding="utf-16le"?><a>é</a>'.encode("utf-16-le"), "text/xml; charset=utf-16le"),
+        ("<a>é</a>".encode("utf-16-be"), "application/xml; charset=UTF-16BE"),
         ("<a>é</a>".encode("utf-16"), "text/xml"),
         ("<a>é</a>".encode("utf-8-sig"), "text/xml; charset=iso-8859-1"),
         ("<a>é</a>".encode("latin-1"), "text/xml; charset=iso-8859-1"),
