@@ -8,7 +8,7 @@ from pgqueuer.core.executors import AbstractEntrypointExecutor, EntrypointExecut
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Context, Job
 
-from crossdock.jobs.store import MOST_TAKEOVERS, JobStore
+from crossdock.jobs.store import JobStore
 from crossdock.jobs.tasks import GiveUpError, Task, TaskRun
 from crossdock.kit.errors import CrossdockError
 
@@ -29,9 +29,8 @@ class TaskExecutor(AbstractEntrypointExecutor):
 
     async def execute(self, job: Job, context: Context) -> None:  # noqa: ARG002 - the library's signature
         """Try the job once."""
-        takeovers = self._store.takeovers_of(job.id)
-        run = TaskRun(payload=job.payload or b"", try_number=job.attempts + 1, takeovers=takeovers)
-        if takeovers > MOST_TAKEOVERS:
+        run = TaskRun(payload=job.payload or b"", try_number=job.attempts + 1)
+        if self._store.was_deadly(job.id):
             await self._bury(run, _DEADLY)
             return
         try:

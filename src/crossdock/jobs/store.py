@@ -14,7 +14,7 @@ from crossdock.db.engine import CONNECTION_LOST
 from crossdock.jobs.queue import query_builders
 
 # Takeovers cost no try. A job that was taken over this often is what its workers die of.
-MOST_TAKEOVERS = 8
+_MAX_TAKEOVERS = 8
 
 _log = structlog.get_logger(__name__)
 
@@ -33,18 +33,20 @@ class JobStore(Queries):
     - A retry that cannot be written leaves the job as it is, to be taken over like a dead worker's;
       the library would call it failed and remove it.
     - A job that a stopping runner interrupts goes back into the queue; the library would remove it.
-    - How often a job killed its worker is counted, so that it ends; the library would try it for ever.
+    - A job whose workers keep dying is said to be deadly; the library would try it for ever.
     - Error texts are not stored: they may quote a payload, and these tables know no tenants.
     """
 
     def __init__(self, driver: Driver, *, takeover_after: timedelta) -> None:
         super().__init__(driver, **query_builders())
         self._takeover_after = takeover_after
-        self._takeovers: dict[JobId, int] = {}
+        self._deadly: set[JobId] = set()
 
-    def takeovers_of(self, job_id: JobId) -> int:
-        """How often this job, just handed out, was taken over from a dead worker; asked once."""
-        return self._takeovers.pop(job_id, 0)
+    def was_deadly(self, job_id: JobId) -> bool:
+        """Whether this job, just handed out, was taken over from dead workers too often; asked once."""
+        deadly = job_id in self._deadly
+        self._deadly.discard(job_id)
+        return deadly
 
     async def dequeue(
         self,
@@ -58,7 +60,7 @@ class JobStore(Queries):
         jobs = await super().dequeue(
             batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
         )
-        await self._count_takeovers(jobs)
+        await self._mark_deadly(jobs)
         return jobs
 
     async def retry_job(
@@ -82,7 +84,7 @@ class JobStore(Queries):
         if finished:
             await super().log_jobs(list(finished))
 
-    async def _count_takeovers(self, jobs: list[Job]) -> None:
+    async def _mark_deadly(self, jobs: list[Job]) -> None:
         # A job younger than this was never taken over.
         old = {job.id: job.attempts for job in jobs if job.updated - job.created > self._takeover_after}
         if old:
@@ -91,4 +93,5 @@ class JobStore(Queries):
                 for row in await self.driver.fetch(_COUNT_PICKS, list(old))
             ]
             for job_id, picks in rows:
-                self._takeovers[job_id] = max(0, picks - 1 - old[job_id])
+                if picks - 1 - old[job_id] > _MAX_TAKEOVERS:
+                    self._deadly.add(job_id)

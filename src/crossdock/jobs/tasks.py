@@ -33,14 +33,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """One try of a task: what it was enqueued with, and which try this is, from 1.
-
-    `takeovers` says how often it was begun by a worker that did not live to its end; those count as no try.
-    """
+    """One try of a task: what it was enqueued with, and which try this is, from 1."""
 
     payload: bytes
     try_number: int
-    takeovers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

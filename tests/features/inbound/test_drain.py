@@ -16,7 +16,7 @@ from crossdock.features.inbound.tasks import InboundTasks
 from crossdock.jobs.tasks import TaskRun
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import IdKind, format_id
-from tests.features.inbound.conftest import ACTOR, Hub, endpoint_key
+from tests.features.inbound.conftest import ACTOR, AT_ONCE, Hub, endpoint_key
 from tests.features.inbound.senders import BATCHES, batch, make_known
 from tests.waiting import eventually
 
@@ -51,7 +51,7 @@ class Ledger:
         self._writer = hub.writer
         self.published: list[NewEvent] = []
         self.calls = 0
-        self.errors: dict[bytes, list[Exception]] = {}
+        self.errors: dict[bytes, list[BaseException]] = {}
 
     async def publish(self, events: Sequence[NewEvent], /) -> list[Accepted]:
         self.calls += 1
@@ -78,8 +78,8 @@ async def _send(hub: Hub, endpoint: EndpointCreated, *names: str) -> None:
         await hub.send(endpoint, b'"%b"' % name.encode(), event=EventIdentity(name, "push"))
 
 
-def _drain_run(hub: Hub, endpoint: EndpointCreated, *, takeovers: int = 0) -> TaskRun:
-    return TaskRun(drain_job(hub.tenant_id, endpoint_key(endpoint)).payload, 1, takeovers)
+def _drain_run(hub: Hub, endpoint: EndpointCreated) -> TaskRun:
+    return TaskRun(drain_job(hub.tenant_id, endpoint_key(endpoint)).payload, 1)
 
 
 async def _drain(hub: Hub, endpoint: EndpointCreated, tasks: InboundTasks | None = None) -> None:
@@ -329,16 +329,29 @@ async def test_what_kills_its_workers_dies_alone(hub: Hub, diary: Diary) -> None
     diary.errors["b"] = [DeadlyError() for _ in range(99)]
     await _send(hub, endpoint, "a", "b", "c")
     async with hub.tasks() as tasks:
-        for takeovers in range(3):
+        # once among others, once begun with, and then as often as anything is tried
+        for _ in range(1 + 1 + AT_ONCE.max_tries):
             with pytest.raises(DeadlyError):
-                await tasks._drain.run(_drain_run(hub, endpoint, takeovers=takeovers))
-        with pytest.raises(DeadlyError):
-            await tasks._drain.run(_drain_run(hub, endpoint, takeovers=3))
-        await tasks._drain.run(_drain_run(hub, endpoint, takeovers=4))
+                await tasks._drain.run(_drain_run(hub, endpoint))
+        await tasks._drain.run(_drain_run(hub, endpoint))
     assert await _states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
     (dead,) = await hub.rows("SELECT error FROM receipts WHERE status = 'dead'")
     assert dead["error"] == "Every worker that took this on died of it."
     assert diary.seen.count("a") == diary.seen.count("c") == 1
+
+
+async def test_what_kills_its_workers_is_found_among_events(hub: Hub) -> None:
+    endpoint = await hub.endpoint(ordered=True)
+    await _send(hub, endpoint, "a", "b", "c")
+    ledger = Ledger(hub)
+    ledger.errors[b'"b"'] = [DeadlyError() for _ in range(99)]
+    async with hub.tasks(ledger) as tasks:
+        for _ in range(1 + AT_ONCE.max_tries):
+            with pytest.raises(DeadlyError):
+                await tasks._drain.run(_drain_run(hub, endpoint))
+        await tasks._drain.run(_drain_run(hub, endpoint))
+    assert await _states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
+    assert [event.payload for event in ledger.published] == [b'"a"', b'"c"']
 
 
 async def test_a_batch_is_processed_in_its_place(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from crossdock.connectors.webhooks import EventIdentity
 from crossdock.db.engine import Role
 from crossdock.features.events.ingest import Accepted, NewEvent
+from crossdock.features.inbound.handlers import ReceivedWebhook
 from crossdock.features.inbound.models import EndpointStatus, EndpointTarget
 from crossdock.features.inbound.queue import process_job, release_job
 from crossdock.jobs.queue import enqueue
@@ -179,6 +180,40 @@ async def test_poison_does_not_hold_up_those_behind_it(hub: Hub) -> None:
     await hub.work_off()
     states = await hub.rows("SELECT external_id, status::text AS state FROM receipts ORDER BY external_id")
     assert [row["state"] for row in states] == ["dead", "processed", "processed", "processed"]
+
+
+async def test_a_transformation_without_end_is_cut_off_and_holds_up_nobody(hub: Hub) -> None:
+    for ordered in (False, True):
+        endpoint = await hub.endpoint(path=f"o{ordered}", ordered=ordered, transformation="[" + "[@,@][]|" * 30 + "@]")
+        light = await hub.endpoint(path=f"light-{ordered}", ordered=ordered)
+        await hub.send(endpoint, BODY, event=EventIdentity("d-1", "push"))
+        await hub.send(light, BODY, event=EventIdentity("d-2", "push"))
+    await hub.work_off()
+    rows = await hub.rows("SELECT status::text AS state, error FROM receipts ORDER BY id")
+    assert [row["state"] for row in rows] == ["dead", "processed"] * 2
+    assert "steps on this document" in rows[0]["error"] == rows[2]["error"]
+
+
+async def test_a_receipt_that_takes_too_long_holds_up_nobody(hub: Hub) -> None:
+    class Endless:
+        async def handle(self, webhook: ReceivedWebhook) -> None:
+            if webhook.external_id == "d-1":
+                await asyncio.Event().wait()
+
+    hub.handlers.add("endless", Endless())
+    endpoint = await hub.endpoint(target=EndpointTarget.HANDLER, handler="endless")
+    for number in (1, 2):
+        await hub.send(endpoint, BODY, event=EventIdentity(f"d-{number}", "push"))
+
+    async def second_is_done() -> bool:
+        rows = await hub.rows("SELECT status::text AS state FROM receipts ORDER BY id")
+        return [row["state"] for row in rows] == ["received", "processed"]
+
+    async with hub.worker() as runner:
+        await eventually(second_is_done)
+        await runner.stop(timeout_s=0)
+    # what was interrupted goes back into the queue
+    assert await hub.rows("SELECT status::text AS state FROM pgqueuer") == [{"state": "queued"}]
 
 
 async def test_a_failure_of_ours_is_tried_again(hub: Hub) -> None:

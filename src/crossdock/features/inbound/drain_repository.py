@@ -48,6 +48,10 @@ class DrainRepository:
             rows = await connection.fetch(_NEXT, tenant_id, endpoint_id, limit, _MOST_BYTES)
         return [due_receipt_of(row) for row in rows]
 
+    async def mark_begun(self, tenant_id: UUID, receipt_id: UUID) -> None:
+        """Remember that a row of receipts was begun with this one, in case it never comes to its end."""
+        await self._database.pool(Role.WORKER).execute(_MARK_BEGUN, tenant_id, receipt_id)
+
     async def hand_out(self, tenant_id: UUID, endpoint_id: UUID) -> None:
         """Give each receipt a job of its own: the endpoint is not ordered any more, or is gone."""
         handed_out = _HANDED_OUT_AT_ONCE
@@ -75,6 +79,8 @@ SELECT {COLUMNS}
  WHERE r.tenant_id = $1 AND r.id IN (SELECT id FROM first)
  ORDER BY r.id
 """
+
+_MARK_BEGUN = "UPDATE receipts SET retry_at = now() WHERE tenant_id = $1 AND id = $2 AND status = 'received'"
 
 _WITHOUT_JOB = f"""
 SELECT r.id FROM receipts r

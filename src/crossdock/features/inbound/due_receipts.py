@@ -67,6 +67,7 @@ COLUMNS = """
        r.tenant_id, r.id, r.parent_id, r.endpoint_id, r.external_id, r.event_type, r.method, r.url, r.headers,
        r.content_type, r.body, r.body_file, r.source_address, r.correlation_id, r.received_at, r.try_count,
        greatest(0, coalesce(extract(epoch FROM r.retry_at - now()), 0))::float8 AS wait_s,
+       r.retry_at IS NOT NULL AS was_begun,
        e.name, e.path, e.preset, e.scheme, e.event_id_expression, e.event_type AS fixed_type, e.transformation,
        e.target::text, e.handler, e.ordered
 """
@@ -107,6 +108,7 @@ def due_receipt_of(row: Any) -> DueReceipt:  # noqa: ANN401 - asyncpg's rows hav
         received_at=row["received_at"],
         try_count=row["try_count"],
         wait_s=row["wait_s"],
+        was_begun=row["was_begun"],
         endpoint_id=row["endpoint_id"],
         endpoint=endpoint,
     )
