@@ -1,6 +1,7 @@
 """What senders send: one body or more of each."""
 
 import json
+from typing import Any
 
 XML = (
     '<?xml version="1.0" encoding="utf-8"?>'
@@ -164,3 +165,35 @@ PAYPAL = json.dumps(
         "resource": {"id": "1Y107995YT783435V", "amount": {"currency_code": "USD", "value": "1.00"}},
     }
 ).encode()
+
+SNS_TOPIC = "arn:aws:sns:eu-west-1:123456789012:mail"
+SNS_CERTIFICATE_URL = (
+    "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-9c6465fa7f48f5cacd23014631ec1136.pem"
+)
+SES_BOUNCE = {
+    "eventType": "Bounce",
+    "bounce": {"bounceType": "Permanent", "timestamp": "2026-03-14T15:09:20.678Z"},
+    "mail": {"messageId": "0100017f", "destination": ["x@example.com"]},
+}
+SNS_NOTIFICATION: dict[str, Any] = {
+    "Type": "Notification",
+    "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+    "TopicArn": SNS_TOPIC,
+    "Subject": "Größe: 3 ✓\nsecond line",
+    "Message": json.dumps(SES_BOUNCE),
+    "Timestamp": "2026-03-14T15:09:26.655Z",
+    "SignatureVersion": "2",
+    "SigningCertURL": SNS_CERTIFICATE_URL,
+    "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/?Action=Unsubscribe",
+}
+SNS_CONFIRMATION: dict[str, Any] = {
+    "Type": "SubscriptionConfirmation",
+    "MessageId": "165545c9-2a5c-472c-8df2-7ff2be2b3b1b",
+    "Token": "2336412f37",
+    "TopicArn": SNS_TOPIC,
+    "Message": "You have chosen to subscribe to the topic.\nTo confirm, visit the SubscribeURL.",
+    "SubscribeURL": f"https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={SNS_TOPIC}&Token=2336412f37",
+    "Timestamp": "2026-03-14T15:09:26.655Z",
+    "SignatureVersion": "1",
+    "SigningCertURL": SNS_CERTIFICATE_URL,
+}

@@ -14,6 +14,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from crossdock.connectors.webhooks import Preset, preset_for
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature, CertificateSigner
 from crossdock.connectors.webhooks.certificates import Authorities, SigningCertificate
+from tests.connectors.webhooks.bodies import SNS_CERTIFICATE_URL, SNS_TOPIC
 
 YEAR = timedelta(days=365)
 
@@ -156,8 +157,8 @@ class LocalCertificates:
 
 
 PAYPAL_URL = "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270"
-SNS_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-9c6465fa7f48f5cacd23014631ec1136.pem"
-TOPIC = "arn:aws:sns:eu-west-1:123456789012:mail"
+SNS_URL = SNS_CERTIFICATE_URL
+TOPIC = SNS_TOPIC
 SNS_SETTINGS = {"topic_arns": [TOPIC]}
 
 

@@ -34,9 +34,11 @@ from crossdock.connectors.webhooks.errors import (
     WrongCertificateError,
     WrongSignatureError,
 )
+from tests.connectors.webhooks.bodies import SES_BOUNCE
+from tests.connectors.webhooks.bodies import SNS_CONFIRMATION as CONFIRMATION
+from tests.connectors.webhooks.bodies import SNS_NOTIFICATION as NOTIFICATION
 from tests.connectors.webhooks.certificates import (
     SNS_SETTINGS,
-    SNS_URL,
     TOPIC,
     Issuer,
     amazon_sns,
@@ -47,33 +49,6 @@ from tests.connectors.webhooks.certificates import (
 from tests.connectors.webhooks.samples import NOW, URL, flipped
 
 ROOT = Issuer.root(NOW)
-SES_BOUNCE = {
-    "eventType": "Bounce",
-    "bounce": {"bounceType": "Permanent", "timestamp": "2026-03-14T15:09:20.678Z"},
-    "mail": {"messageId": "0100017f", "destination": ["x@example.com"]},
-}
-NOTIFICATION: dict[str, Any] = {
-    "Type": "Notification",
-    "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
-    "TopicArn": TOPIC,
-    "Subject": "Größe: 3 ✓\nsecond line",
-    "Message": json.dumps(SES_BOUNCE),
-    "Timestamp": "2026-03-14T15:09:26.655Z",
-    "SignatureVersion": "2",
-    "SigningCertURL": SNS_URL,
-    "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/?Action=Unsubscribe",
-}
-CONFIRMATION: dict[str, Any] = {
-    "Type": "SubscriptionConfirmation",
-    "MessageId": "165545c9-2a5c-472c-8df2-7ff2be2b3b1b",
-    "Token": "2336412f37",
-    "TopicArn": TOPIC,
-    "Message": "You have chosen to subscribe to the topic.\nTo confirm, visit the SubscribeURL.",
-    "SubscribeURL": f"https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37",
-    "Timestamp": "2026-03-14T15:09:26.655Z",
-    "SignatureVersion": "1",
-    "SigningCertURL": SNS_URL,
-}
 SIGNED = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
