@@ -15,6 +15,8 @@ from crossdock.features.inbound.queue import process_job
 from crossdock.jobs.tasks import TaskRun
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.settings import Settings
+from tests.connectors.webhooks.test_multipart_bodies import GIVEN as MULTIPART
+from tests.connectors.webhooks.test_multipart_bodies import Part, multipart
 from tests.features.inbound.conftest import add_tenant
 
 Command = Callable[..., Any]
@@ -43,7 +45,7 @@ async def _in_hub(work: Callable[[Services], Any]) -> Any:
         return await work(services)
 
 
-async def _receive(services: Services, endpoint_id: str, body: bytes) -> None:
+async def _receive(services: Services, endpoint_id: str, body: bytes, content_type: str = "application/json") -> None:
     """Take a webhook in, and process it."""
     async with services.database.owner() as session:
         tenant = await services.identity.tenants.by_slug(session, "acme")
@@ -55,8 +57,8 @@ async def _receive(services: Services, endpoint_id: str, body: bytes) -> None:
         event_type="github.push",
         method="POST",
         url="http://hub/",
-        headers=[("content-type", "application/json")],
-        content_type="application/json",
+        headers=[("content-type", content_type)],
+        content_type=content_type,
         body=body,
         source_address=None,
         correlation_id="c",
@@ -95,6 +97,19 @@ def test_a_secret_is_rotated(command: Command) -> None:
     own = command("rotate-secret", made["id"], "--secret", "-", stdin="my own\n")
     assert own["secret"] is None
     assert len(own["secrets"]) == 3
+
+
+def test_a_body_and_the_files_in_it_are_written_to_a_file(command: Command, tmp_path: Path) -> None:
+    made = command("create", "Any", "--path", "any", "--preset", "none")
+    form = multipart(Part("a", b"1"), Part("f", b"\x00\xff", "f.bin"))
+    asyncio.run(_in_hub(partial(_receive, endpoint_id=made["id"], body=form, content_type=MULTIPART)))
+    (receipt,) = command("receipts", made["id"])
+    shown = CliRunner().invoke(app, ["webhook", "endpoint", "receipt", receipt["id"], "--file", "0", "-t", "acme"])
+    assert shown.stdout_bytes == b"\x00\xff"
+    for more, content in (([], form), (["--file", "0"], b"\x00\xff")):
+        command("receipt", receipt["id"], "--out", str(tmp_path / "out"), *more, as_json=False)
+        assert (tmp_path / "out").read_bytes() == content
+    assert "no file of this number" in command("receipt", receipt["id"], "--file", "1", code=1)
 
 
 def test_receipts_are_shown_and_dead_ones_tried_again(command: Command) -> None:

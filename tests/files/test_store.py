@@ -147,6 +147,25 @@ async def test_old_days_go_in_steps_the_oldest_first(store: FileStore) -> None:
         assert await whole(store, key) == b"x"
 
 
+async def test_what_is_not_ours_is_not_removed_with_old_days(bucket: str, tmp_path: Path) -> None:
+    client = boto3.client("s3", endpoint_url=bucket, **KEYS)
+    names = ("shared/2020-01-01/report.pdf", "shared/1999.tar", "shared/" + "0" * 32)
+    for name in names:
+        client.put_object(Bucket="hub", Key=name, Body=b"theirs")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "shared" / "1999").mkdir(exist_ok=True)
+    on_disk, in_bucket = DiskFiles(tmp_path / "shared"), S3Files(_location(bucket, prefix="shared"))
+    ours = key_on(date(2026, 1, 1))
+    for store in (on_disk, in_bucket):
+        await store.put(ours, b"x")
+        assert await store.delete_before(date(2026, 1, 2), limit=10) == 1
+    await in_bucket.aclose()
+    listed = client.list_objects_v2(Bucket="hub", Prefix="shared/")["Contents"]
+    client.close()
+    assert {found["Key"] for found in listed} == set(names)
+    assert (tmp_path / "shared" / "1999").is_dir()
+
+
 async def test_a_store_without_a_prefix_keeps_to_its_keys(bucket: str) -> None:
     store, key = S3Files(_location(bucket)), file_key(TENANT, new_uuid())
     await store.put(key, b"x")

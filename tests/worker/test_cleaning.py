@@ -1,8 +1,10 @@
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from crossdock.bootstrap import Services
+from crossdock.files.store import file_key
 from crossdock.kit.clock import SystemClock
 from crossdock.kit.ids import new_uuid, uuid_floor
 from crossdock.worker import cleaning as module
@@ -78,3 +80,13 @@ async def test_the_audit_log_is_trimmed_by_its_own_time(services: Services, clea
     await cleaning.old_days()
     rows = await query(services.database.dsn, "SELECT action FROM audit_log")
     assert [row["action"] for row in rows] == ["364 days ago"]
+
+
+async def test_files_go_a_day_after_their_receipts(services: Services, cleaning: Cleaning) -> None:
+    now = SystemClock().now()
+    keys = {age: file_key(UUID(int=1), uuid_floor(now - timedelta(days=age))) for age in (31, 32, 60)}
+    for key in keys.values():
+        await services.files.put(key, b"x")
+    await cleaning.old_files()
+    folder = services.settings.data_dir / "files"
+    assert [age for age, key in keys.items() if (folder / key).exists()] == [31]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
-from crossdock.files.store import FileStoreError, StoredFileNotFoundError, checked
+from crossdock.files.store import FileStoreError, StoredFileNotFoundError, checked, is_day
 
 _CHUNK_BYTES = 256 * 1024
 _OURS_ALONE = 0o700
@@ -108,7 +108,8 @@ class DiskFiles:
     def _days_before(self, day: date) -> list[Path]:
         if not self._folder.is_dir():
             return []
-        return sorted(folder for folder in self._folder.iterdir() if folder.is_dir() and folder.name < day.isoformat())
+        days = (folder for folder in self._folder.iterdir() if folder.is_dir() and is_day(folder.name))
+        return sorted(folder for folder in days if folder.name < day.isoformat())
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

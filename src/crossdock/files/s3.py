@@ -15,14 +15,12 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from crossdock.files.store import FileStoreError, StoredFileNotFoundError, checked
+from crossdock.files.store import FileStoreError, StoredFileNotFoundError, checked, is_key
 
 _CHUNK_BYTES = 256 * 1024
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
 _TRIES = 3
-# Of one request to remove objects, by S3's own rule.
-_MOST_REMOVED = 1_000
 
 _FAILURES = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, OSError)
 
@@ -88,20 +86,31 @@ class S3Files:
 
     async def delete_before(self, day: date, *, limit: int) -> int:
         """Remove up to `limit` files of earlier days, the oldest first; how many were removed."""
+        removed = 0
         try:
             client = await self._client()
-            # Keys begin with their day and are listed in order.
-            page = await client.list_objects_v2(
-                Bucket=self._location.bucket, Prefix=self._prefix, MaxKeys=min(limit, _MOST_REMOVED)
-            )
-            end = f"{self._prefix}{day.isoformat()}"
-            old = [{"Key": found["Key"]} for found in page.get("Contents", []) if found["Key"] < end]
-            for one in old:
+            async for key in self._keys_before(client, day):
+                if removed == limit:
+                    break
                 # One by one: many S3-likes do not know the request for many, or want another checksum with it.
-                await client.delete_object(Bucket=self._location.bucket, **one)
+                await client.delete_object(Bucket=self._location.bucket, Key=key)
+                removed += 1
         except _FAILURES as error:
             raise self._unavailable(error) from error
-        return len(old)
+        return removed
+
+    async def _keys_before(self, client: Any, day: date) -> AsyncIterator[str]:  # noqa: ANN401 - has no types
+        """The objects of earlier days, the oldest first; those that are not ours are left out."""
+        end = f"{self._prefix}{day.isoformat()}"
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._location.bucket, Prefix=self._prefix)
+        async for page in pages:
+            # Keys begin with their day and are listed in order.
+            for found in page.get("Contents", []):
+                key: str = found["Key"]
+                if key >= end:
+                    return
+                if is_key(key.removeprefix(self._prefix)):
+                    yield key
 
     async def aclose(self) -> None:
         """Close the connections."""

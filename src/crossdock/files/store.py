@@ -12,7 +12,8 @@ from uuid import UUID
 from crossdock.kit.errors import NotFoundError, UnavailableError
 from crossdock.kit.ids import uuid_time
 
-_KEY = re.compile(r"\d{4}-\d\d-\d\d/[0-9a-f]{32}/[0-9a-f]{32}")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_KEY = re.compile(rf"{_DAY.pattern}/[0-9a-f]{{32}}/[0-9a-f]{{32}}")
 
 
 class FileStoreError(UnavailableError):
@@ -61,6 +62,16 @@ def file_key(tenant_id: UUID, file_id: UUID) -> str:
 
 def checked(key: str) -> str:
     """The key; raises ValueError for one that `file_key` cannot have made, such as one that leads elsewhere."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError(f"{key[:80]!r} is not the key of a stored file")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Whether a file of ours could be kept there; what else is in the same place is none of our business."""
+    return _KEY.fullmatch(text) is not None
+
+
+def is_day(text: str) -> bool:
+    """Whether files of a day could be kept there."""
+    return _DAY.fullmatch(text) is not None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crossdock.connectors.webhooks import Headers, HmacScheme, InboundRequest, preset_for, read_document, sign, verify
 from crossdock.connectors.webhooks.bodies import BodyLimits
-from crossdock.connectors.webhooks.content_coding import decoded, is_encoded
+from crossdock.connectors.webhooks.content_coding import decoded
 from crossdock.connectors.webhooks.errors import (
     InvalidBodyError,
     MissingSignatureError,
@@ -46,7 +46,6 @@ def test_gzip_is_known_by_each_of_its_names(coding: str) -> None:
 def test_what_is_not_encoded_is_left_alone(codings: tuple[str, ...]) -> None:
     request = _request(b"{}", *codings)
     assert decoded(request, max_bytes=0) is request
-    assert not is_encoded(request.headers)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_other_codings_and_more_than_one_layer_are_refused(codings: tuple[str, .
 
 def test_the_decompressed_body_no_longer_says_that_it_is_encoded() -> None:
     plain = decoded(_request(gzip.compress(b"{}"), "gzip"), max_bytes=MOST)
-    assert not is_encoded(plain.headers)
+    assert plain.headers.get("content-encoding") is None
     assert plain.headers.get("content-type") == "application/json"
     assert decoded(plain, max_bytes=0) is plain
 

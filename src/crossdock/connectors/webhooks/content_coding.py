@@ -14,11 +14,6 @@ _GZIP_HEADER_AND_TRAILER = zlib.MAX_WBITS | 16
 _MOST_MEMBERS = 64
 
 
-def is_encoded(headers: Headers) -> bool:
-    """Whether the body is anything but itself."""
-    return bool(_codings(headers))
-
-
 def decoded(request: InboundRequest, *, max_bytes: int) -> InboundRequest:
     """The request with its body as it was before it was encoded; the same one if it was not.
 
