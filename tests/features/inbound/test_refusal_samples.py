@@ -247,6 +247,16 @@ async def test_a_flood_on_many_endpoints_leaves_bounded_samples_in_memory(hub: H
         assert sum(one.size_bytes for one in samples._waiting) <= refusal_samples._MOST_WAITING_BYTES
 
 
+async def test_of_a_large_body_the_beginning_is_kept_in_memory(hub: Hub) -> None:
+    endpoint, samples = await hub.endpoint(), samples_of(hub)
+    samples.offer(partial(sample_of, hub, endpoint, body=b"x" * 20_000_000, reason="signature_wrong"))
+    assert samples._waiting_bytes < 100_000
+    await samples.write_all()
+    (row,) = await hub.rows("SELECT body_start, body_bytes, hints FROM webhook_refusals")
+    assert (row["body_start"], row["body_bytes"]) == ("x" * 300, 20_000_000)
+    assert "none of the endpoint's secrets" in row["hints"][0]
+
+
 async def test_a_flood_through_the_door_is_bounded(hub: Hub) -> None:
     endpoint = await hub.endpoint()
     for _ in range(4):

@@ -3,14 +3,14 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
 import structlog
 
 from crossdock.connectors.webhooks import InboundRequest, Preset
-from crossdock.connectors.webhooks.diagnose import OtherSecret, Refused, diagnose
+from crossdock.connectors.webhooks.diagnose import MAX_BODY_BYTES, OtherSecret, Refused, diagnose
 from crossdock.db.engine import Database
 from crossdock.features.inbound.masking import masked_headers, masked_start, masked_text, masked_url
 from crossdock.features.inbound.models import RefusedWebhook
@@ -23,6 +23,7 @@ from crossdock.kit.ids import new_uuid
 _MOST_WAITING = 200
 _MOST_WAITING_BYTES = 8_000_000
 _OVERHEAD_BYTES = 1_000
+_START_BYTES = 10_000
 # Finding out what is the matter takes thousandths of a second each; so many in a round leave time for others.
 _A_ROUND = 5
 
@@ -66,7 +67,7 @@ class RefusalSamples:
         """Take a sample, which is made only if there is room for it; costs no input or output."""
         if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES:
             return
-        sample = make()
+        sample = _within_bounds(make())
         if self._waiting_bytes + sample.size_bytes <= _MOST_WAITING_BYTES:
             self._waiting.append(sample)
             self._waiting_bytes += sample.size_bytes
@@ -107,6 +108,14 @@ class RefusalSamples:
                     except CrossdockError:
                         continue  # the endpoint itself says so when it is called
         return known
+
+
+def _within_bounds(sample: RefusalSample) -> RefusalSample:
+    """The sample, of a body that is too large to be looked into with the beginning alone."""
+    body = sample.request.body
+    if len(body) <= MAX_BODY_BYTES:
+        return sample
+    return replace(sample, request=replace(sample.request, body=body[:_START_BYTES]))
 
 
 def _row(sample: RefusalSample, known: Sequence[tuple[OwnedSecret, str]]) -> RefusedWebhook:
