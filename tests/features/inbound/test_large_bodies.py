@@ -125,6 +125,16 @@ async def test_a_large_body_is_processed_shown_and_downloaded_as_it_came(hub: Hu
     assert event["payload"].encode() == LARGE if isinstance(event["payload"], str) else event["payload"] == LARGE
 
 
+async def test_an_ordered_endpoint_works_large_bodies_off_in_their_turn(hub: Hub) -> None:
+    endpoint = await hub.endpoint("generic", ordered=True)
+    for number in range(6):
+        text = "x" * (5_000 if number % 2 else 5)
+        await hub.send(endpoint, json.dumps({"number": number, "text": text}).encode())
+    await hub.work_off()
+    events = await hub.rows("SELECT payload FROM events ORDER BY tableoid, ctid")
+    assert [json.loads(event["payload"])["number"] for event in events] == list(range(6))
+
+
 async def test_small_bodies_need_no_store(hub: Hub, files: _Watched) -> None:
     files.is_down = True
     endpoint = await hub.endpoint("generic")

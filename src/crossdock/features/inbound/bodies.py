@@ -68,7 +68,7 @@ class Bodies:
         """
         policy, loop = self._policy, asyncio.get_running_loop()
         async with AsyncExitStack() as place:
-            # One without a length, or compressed, may be small; it takes a place as soon as it is not.
+            # One without a length takes a place as soon as it is large; a compressed one may become so.
             has_place = _length(request.scope) > policy.inline_bytes or _is_encoded(request.scope)
             if has_place:
                 await place.enter_async_context(self._place())
