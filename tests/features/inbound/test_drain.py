@@ -1,65 +1,27 @@
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
 from crossdock.connectors.webhooks import EventIdentity
 from crossdock.db.engine import Role
-from crossdock.features.events.ingest import Accepted, NewEvent
-from crossdock.features.inbound.handlers import ReceivedWebhook, RejectedError
-from crossdock.features.inbound.models import EndpointStatus, EndpointTarget
-from crossdock.features.inbound.queue import DRAIN, drain_job, process_job
-from crossdock.features.inbound.schemas import EndpointCreated
-from crossdock.features.inbound.tasks import InboundTasks
-from crossdock.jobs.tasks import TaskRun
+from crossdock.features.inbound.handlers import RejectedError
+from crossdock.features.inbound.queue import DRAIN
 from crossdock.kit.errors import UnavailableError
-from crossdock.kit.ids import IdKind, format_id
-from tests.features.inbound.conftest import ACTOR, AT_ONCE, Hub, endpoint_key
+from tests.features.inbound.conftest import AT_ONCE, Hub, endpoint_key
+from tests.features.inbound.ordering import (
+    DeadlyError,
+    Diary,
+    Ledger,
+    diary_endpoint,
+    drain,
+    drain_run,
+    is_done,
+    send,
+    states,
+)
 from tests.features.inbound.senders import BATCHES, batch, make_known
 from tests.waiting import eventually
-
-
-class DeadlyError(BaseException):
-    """Stands for a worker that dies on the spot."""
-
-
-class Diary:
-    """A handler that writes down what it was called with, and fails, or waits, where a test says so."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        self.errors: dict[str, list[BaseException]] = {}
-        self.waits: dict[str, asyncio.Event] = {}
-        self.begun = asyncio.Event()
-
-    async def handle(self, webhook: ReceivedWebhook) -> None:
-        name = webhook.external_id or ""
-        self.seen.append(name)
-        self.begun.set()
-        if name in self.waits:
-            await self.waits[name].wait()
-        if self.errors.get(name):
-            raise self.errors[name].pop(0)
-
-
-class Ledger:
-    """An event writer that remembers the order, and fails for some events."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._writer = hub.writer
-        self.published: list[NewEvent] = []
-        self.calls = 0
-        self.errors: dict[bytes, list[BaseException]] = {}
-
-    async def publish(self, events: Sequence[NewEvent], /) -> list[Accepted]:
-        self.calls += 1
-        for event in events:
-            if self.errors.get(event.payload):
-                raise self.errors[event.payload].pop(0)
-        self.published += events
-        return await self._writer.publish(events)
 
 
 @pytest.fixture
@@ -69,45 +31,13 @@ def diary(hub: Hub) -> Diary:
     return made
 
 
-async def _diary_endpoint(hub: Hub, **given: Any) -> EndpointCreated:
-    return await hub.endpoint(ordered=True, target=EndpointTarget.HANDLER, handler="diary", **given)
-
-
-async def _send(hub: Hub, endpoint: EndpointCreated, *names: str) -> None:
-    for name in names:
-        await hub.send(endpoint, b'"%b"' % name.encode(), event=EventIdentity(name, "push"))
-
-
-def _drain_run(hub: Hub, endpoint: EndpointCreated) -> TaskRun:
-    return TaskRun(drain_job(hub.tenant_id, endpoint_key(endpoint)).payload, 1)
-
-
-async def _drain(hub: Hub, endpoint: EndpointCreated, tasks: InboundTasks | None = None) -> None:
-    """Run the endpoint's task by hand until nothing waits."""
-    while await _waiting(hub):
-        await (tasks or hub.work.tasks)._drain.run(_drain_run(hub, endpoint))
-
-
-async def _waiting(hub: Hub) -> int:
-    return int((await hub.rows("SELECT count(*) AS n FROM receipts WHERE status = 'received'"))[0]["n"])
-
-
-async def _is_done(hub: Hub) -> bool:
-    return await _waiting(hub) == 0
-
-
-async def _states(hub: Hub) -> dict[str, str]:
-    rows = await hub.rows("SELECT external_id, status::text AS state FROM receipts ORDER BY id")
-    return {row["external_id"]: row["state"] for row in rows}
-
-
 async def test_many_receipts_have_one_job_and_become_events_in_order_of_arrival(hub: Hub) -> None:
     endpoint = await hub.endpoint(ordered=True)
-    await asyncio.gather(*(_send(hub, endpoint, f"e{number}") for number in range(250)))
+    await asyncio.gather(*(send(hub, endpoint, f"e{number}") for number in range(250)))
     assert await hub.rows("SELECT entrypoint FROM pgqueuer") == [{"entrypoint": DRAIN}]
     ledger = Ledger(hub)
     async with hub.worker(ledger):
-        await eventually(lambda: _is_done(hub))
+        await eventually(lambda: is_done(hub))
     ids = [event.id for event in ledger.published]
     assert ids == sorted(ids)
     assert len(ids) == await hub.count("events") == 250
@@ -115,49 +45,49 @@ async def test_many_receipts_have_one_job_and_become_events_in_order_of_arrival(
 
 
 async def test_several_workers_at_once_keep_the_order_and_do_nothing_twice(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     names = [f"{number:03}" for number in range(60)]
     async with hub.worker(), hub.worker(), hub.worker():
         for name in names:
-            await _send(hub, endpoint, name)
-        await eventually(lambda: _is_done(hub))
+            await send(hub, endpoint, name)
+        await eventually(lambda: is_done(hub))
     assert diary.seen == names
-    assert set((await _states(hub)).values()) == {"processed"}
+    assert set((await states(hub)).values()) == {"processed"}
 
 
 async def test_endpoints_do_not_wait_for_each_other(hub: Hub, diary: Diary) -> None:
-    first, second = await _diary_endpoint(hub), await _diary_endpoint(hub, path="second")
+    first, second = await diary_endpoint(hub), await diary_endpoint(hub, path="second")
     diary.waits["slow"] = asyncio.Event()
     async with hub.worker():
-        await _send(hub, first, "slow", "behind")
+        await send(hub, first, "slow", "behind")
         await diary.begun.wait()
-        await _send(hub, second, "other")
+        await send(hub, second, "other")
         await eventually(lambda: "other" in diary.seen)
         assert "behind" not in diary.seen
         diary.waits["slow"].set()
-        await eventually(lambda: _is_done(hub))
+        await eventually(lambda: is_done(hub))
 
 
 async def test_what_arrives_while_a_run_is_under_way_is_processed(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.waits["a"] = asyncio.Event()
     async with hub.worker():
-        await _send(hub, endpoint, "a")
+        await send(hub, endpoint, "a")
         await diary.begun.wait()
-        await _send(hub, endpoint, "b", "c")
+        await send(hub, endpoint, "b", "c")
         diary.waits["a"].set()
-        await eventually(lambda: _is_done(hub))
+        await eventually(lambda: is_done(hub))
     assert diary.seen == ["a", "b", "c"]
 
 
 async def test_a_receipt_that_is_being_stored_as_a_run_begins_is_waited_for(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
-    await _send(hub, endpoint, "a")
+    endpoint = await diary_endpoint(hub)
+    await send(hub, endpoint, "a")
     await hub.rows("UPDATE pgqueuer SET status = 'picked'")
     async with hub.database.pool(Role.INGEST).acquire() as connection, connection.transaction():
         key = f"{DRAIN}:{endpoint_key(endpoint)}"
         await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))", key)
-        run = asyncio.create_task(hub.work.tasks._drain.run(_drain_run(hub, endpoint)))
+        run = asyncio.create_task(hub.work.tasks._drain.run(drain_run(hub, endpoint)))
         blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
         await eventually(lambda: hub.rows(blocked))
         assert diary.seen == []
@@ -166,13 +96,13 @@ async def test_a_receipt_that_is_being_stored_as_a_run_begins_is_waited_for(hub:
 
 
 async def test_a_run_lets_the_next_be_queued_at_once(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.waits["a"] = asyncio.Event()
-    await _send(hub, endpoint, "a")
+    await send(hub, endpoint, "a")
     await hub.rows("UPDATE pgqueuer SET status = 'picked'")
-    run = asyncio.create_task(hub.work.tasks._drain.run(_drain_run(hub, endpoint)))
+    run = asyncio.create_task(hub.work.tasks._drain.run(drain_run(hub, endpoint)))
     await diary.begun.wait()
-    await _send(hub, endpoint, "b")
+    await send(hub, endpoint, "b")
     assert await hub.rows("SELECT status::text AS state FROM pgqueuer ORDER BY id") == [
         {"state": "picked"},
         {"state": "queued"},
@@ -188,35 +118,35 @@ async def test_poison_dies_at_once_and_the_next_ones_turn_comes(hub: Hub) -> Non
         await hub.send(endpoint, b'{"n": %b}' % n, event=EventIdentity(f"e{number}", "push"))
     ledger = Ledger(hub)
     async with hub.tasks(ledger) as tasks:
-        await _drain(hub, endpoint, tasks)
-    assert list((await _states(hub)).values()) == ["processed", "dead", "processed", "dead", "processed"]
+        await drain(hub, endpoint, tasks)
+    assert list((await states(hub)).values()) == ["processed", "dead", "processed", "dead", "processed"]
     assert [event.payload for event in ledger.published] == [b"1", b"2", b"3"]
 
 
 async def test_what_fails_for_now_holds_up_those_behind_it(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.errors["b"] = [ConnectionError("with a secret in it"), ConnectionError()]
-    await _send(hub, endpoint, "a", "b", "c")
-    await hub.work.tasks._drain.run(_drain_run(hub, endpoint))
+    await send(hub, endpoint, "a", "b", "c")
+    await hub.work.tasks._drain.run(drain_run(hub, endpoint))
     assert diary.seen == ["a", "b"]
-    assert await _states(hub) == {"a": "processed", "b": "received", "c": "received"}
+    assert await states(hub) == {"a": "processed", "b": "received", "c": "received"}
     (failed,) = await hub.rows("SELECT try_count, error FROM receipts WHERE error IS NOT NULL")
     assert failed == {"try_count": 1, "error": "The handler diary failed: ConnectionError"}
     async with hub.tasks() as tasks:
         await hub.rows("UPDATE receipts SET retry_at = now()")
-        await _drain(hub, endpoint, tasks)
+        await drain(hub, endpoint, tasks)
     assert diary.seen == ["a", "b", "b", "b", "c"]
-    assert set((await _states(hub)).values()) == {"processed"}
+    assert set((await states(hub)).values()) == {"processed"}
 
 
 async def test_nothing_is_tried_before_its_time(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.errors["a"] = [ConnectionError()]
-    await _send(hub, endpoint, "a", "b")
+    await send(hub, endpoint, "a", "b")
     await hub.rows("UPDATE pgqueuer SET status = 'picked'")
     for _ in range(3):
-        await hub.work.tasks._drain.run(_drain_run(hub, endpoint))
-        await _send(hub, endpoint, "c")
+        await hub.work.tasks._drain.run(drain_run(hub, endpoint))
+        await send(hub, endpoint, "c")
     assert diary.seen == ["a"]
     assert await hub.rows("SELECT execute_after > now() AS later FROM pgqueuer WHERE status = 'queued'") == [
         {"later": True}
@@ -224,117 +154,117 @@ async def test_nothing_is_tried_before_its_time(hub: Hub, diary: Diary) -> None:
 
 
 async def test_what_used_up_its_tries_is_dead_and_the_others_go_on(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.errors["a"] = [ConnectionError() for _ in range(99)]
-    await _send(hub, endpoint, "a", "b")
+    await send(hub, endpoint, "a", "b")
     async with hub.tasks() as tasks:
-        await _drain(hub, endpoint, tasks)
+        await drain(hub, endpoint, tasks)
     assert diary.seen == ["a", "a", "a", "b"]
-    assert await _states(hub) == {"a": "dead", "b": "processed"}
+    assert await states(hub) == {"a": "dead", "b": "processed"}
 
 
 async def test_a_handler_that_gives_up_holds_up_nobody(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.errors["a"] = [RejectedError("no such customer")]
-    await _send(hub, endpoint, "a", "b")
-    await _drain(hub, endpoint)
-    assert await _states(hub) == {"a": "dead", "b": "processed"}
+    await send(hub, endpoint, "a", "b")
+    await drain(hub, endpoint)
+    assert await states(hub) == {"a": "dead", "b": "processed"}
     (dead,) = await hub.rows("SELECT error FROM receipts WHERE status = 'dead'")
     assert dead["error"] == "no such customer"
 
 
 async def test_a_handler_that_takes_too_long_is_a_failure(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.waits["a"] = asyncio.Event()
-    await _send(hub, endpoint, "a", "b")
+    await send(hub, endpoint, "a", "b")
     async with hub.tasks() as tasks:
         tasks._drain._timeout_s = 0.05
-        await _drain(hub, endpoint, tasks)
-    assert await _states(hub) == {"a": "dead", "b": "processed"}
+        await drain(hub, endpoint, tasks)
+    assert await states(hub) == {"a": "dead", "b": "processed"}
     (dead,) = await hub.rows("SELECT error FROM receipts WHERE status = 'dead'")
     assert dead["error"] == "It took longer than 0.05 s."
 
 
 async def test_an_event_that_the_database_refuses_is_found_among_others(hub: Hub) -> None:
     endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a", "b", "c")
+    await send(hub, endpoint, "a", "b", "c")
     ledger = Ledger(hub)
     ledger.errors[b'"b"'] = [ValueError() for _ in range(99)]
     async with hub.tasks(ledger) as tasks:
-        await _drain(hub, endpoint, tasks)
-    assert await _states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
+        await drain(hub, endpoint, tasks)
+    assert await states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
     assert [event.payload for event in ledger.published] == [b'"a"', b'"c"']
 
 
 async def test_while_events_cannot_be_stored_the_first_waits(hub: Hub) -> None:
     endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a", "b")
+    await send(hub, endpoint, "a", "b")
     ledger = Ledger(hub)
     ledger.errors[b'"b"'] = [UnavailableError()]
     async with hub.tasks(ledger) as tasks:
-        await tasks._drain.run(_drain_run(hub, endpoint))
+        await tasks._drain.run(drain_run(hub, endpoint))
         assert await hub.rows("SELECT external_id, try_count FROM receipts ORDER BY id") == [
             {"external_id": "a", "try_count": 1},
             {"external_id": "b", "try_count": 0},
         ]
-        await _drain(hub, endpoint, tasks)
+        await drain(hub, endpoint, tasks)
     assert [event.payload for event in ledger.published] == [b'"a"', b'"b"']
 
 
 async def test_a_run_that_is_stopped_in_the_middle_loses_and_doubles_nothing(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.waits["c"] = asyncio.Event()
-    await _send(hub, endpoint, "a", "b", "c", "d")
-    run = asyncio.create_task(hub.work.tasks._drain.run(_drain_run(hub, endpoint)))
+    await send(hub, endpoint, "a", "b", "c", "d")
+    run = asyncio.create_task(hub.work.tasks._drain.run(drain_run(hub, endpoint)))
     await eventually(lambda: "c" in diary.seen)
     run.cancel()
     with suppress(asyncio.CancelledError):
         await run
-    assert await _states(hub) == {"a": "processed", "b": "processed", "c": "received", "d": "received"}
+    assert await states(hub) == {"a": "processed", "b": "processed", "c": "received", "d": "received"}
     diary.waits.clear()
     await hub.work_off()
     assert diary.seen == ["a", "b", "c", "c", "d"]
-    assert set((await _states(hub)).values()) == {"processed"}
+    assert set((await states(hub)).values()) == {"processed"}
 
 
 async def test_a_run_that_is_stopped_between_event_and_receipt_makes_no_second_event(hub: Hub) -> None:
     endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a", "b")
-    await _drain(hub, endpoint)
+    await send(hub, endpoint, "a", "b")
+    await drain(hub, endpoint)
     await hub.rows("UPDATE receipts SET status = 'received', event_id = NULL")
-    await _drain(hub, endpoint)
-    assert set((await _states(hub)).values()) == {"processed"}
+    await drain(hub, endpoint)
+    assert set((await states(hub)).values()) == {"processed"}
     assert await hub.count("events") == 2
 
 
 async def test_a_worker_whose_lock_is_lost_stops_before_the_next(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.waits["a"] = asyncio.Event()
-    await _send(hub, endpoint, "a")
-    run = asyncio.create_task(hub.work.tasks._drain.run(_drain_run(hub, endpoint)))
+    await send(hub, endpoint, "a")
+    run = asyncio.create_task(hub.work.tasks._drain.run(drain_run(hub, endpoint)))
     await diary.begun.wait()
-    await _send(hub, endpoint, "b")
+    await send(hub, endpoint, "b")
     await hub.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'crossdock_drains'")
     held = hub.work.locks._connection
     await eventually(lambda: held is not None and held.is_closed())
     diary.waits["a"].set()
     await run
     assert diary.seen == ["a"]
-    await _drain(hub, endpoint)
+    await drain(hub, endpoint)
     assert diary.seen == ["a", "b"]
 
 
 async def test_what_kills_its_workers_dies_alone(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
+    endpoint = await diary_endpoint(hub)
     diary.errors["b"] = [DeadlyError() for _ in range(99)]
-    await _send(hub, endpoint, "a", "b", "c")
+    await send(hub, endpoint, "a", "b", "c")
     async with hub.tasks() as tasks:
         # once among others, once begun with, and then as often as anything is tried
         for _ in range(1 + 1 + AT_ONCE.max_tries):
             with pytest.raises(DeadlyError):
-                await tasks._drain.run(_drain_run(hub, endpoint))
-        await tasks._drain.run(_drain_run(hub, endpoint))
-    assert await _states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
+                await tasks._drain.run(drain_run(hub, endpoint))
+        await tasks._drain.run(drain_run(hub, endpoint))
+    assert await states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
     (dead,) = await hub.rows("SELECT error FROM receipts WHERE status = 'dead'")
     assert dead["error"] == "Every worker that took this on died of it."
     assert diary.seen.count("a") == diary.seen.count("c") == 1
@@ -342,15 +272,15 @@ async def test_what_kills_its_workers_dies_alone(hub: Hub, diary: Diary) -> None
 
 async def test_what_kills_its_workers_is_found_among_events(hub: Hub) -> None:
     endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a", "b", "c")
+    await send(hub, endpoint, "a", "b", "c")
     ledger = Ledger(hub)
     ledger.errors[b'"b"'] = [DeadlyError() for _ in range(99)]
     async with hub.tasks(ledger) as tasks:
         for _ in range(1 + AT_ONCE.max_tries):
             with pytest.raises(DeadlyError):
-                await tasks._drain.run(_drain_run(hub, endpoint))
-        await tasks._drain.run(_drain_run(hub, endpoint))
-    assert await _states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
+                await tasks._drain.run(drain_run(hub, endpoint))
+        await tasks._drain.run(drain_run(hub, endpoint))
+    assert await states(hub) == {"a": "processed", "b": "dead", "c": "processed"}
     assert [event.payload for event in ledger.published] == [b'"a"', b'"c"']
 
 
@@ -361,99 +291,6 @@ async def test_a_batch_is_processed_in_its_place(hub: Hub, monkeypatch: pytest.M
         await hub.send(endpoint, body)
     ledger = Ledger(hub)
     async with hub.worker(ledger):
-        await eventually(lambda: _is_done(hub))
+        await eventually(lambda: is_done(hub))
     ids = {row["id"]: row["external_id"] for row in await hub.rows("SELECT id, external_id FROM receipts")}
     assert [ids[event.id] for event in ledger.published] == list("12345678")
-
-
-async def test_waiting_receipts_are_put_in_order_when_their_endpoint_is(hub: Hub, diary: Diary) -> None:
-    endpoint = await hub.endpoint(target=EndpointTarget.HANDLER, handler="diary")
-    await _send(hub, endpoint, "a", "b", "c")
-    await hub.api.patch(f"/api/v1/webhooks/endpoints/{endpoint.id}", json={"ordered": True})
-    await _send(hub, endpoint, "d")
-    await hub.work_off()
-    assert diary.seen == ["a", "b", "c", "d"]
-
-
-async def test_receipts_that_wait_in_order_are_processed_when_their_endpoint_is_not_any_more(hub: Hub) -> None:
-    endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a", "b", "c")
-    await hub.api.patch(f"/api/v1/webhooks/endpoints/{endpoint.id}", json={"ordered": False})
-    await _send(hub, endpoint, "d")
-    await hub.work_off()
-    assert set((await _states(hub)).values()) == {"processed"}
-    assert await hub.count("events") == 4
-
-
-async def test_receipts_of_an_ordered_endpoint_that_was_deleted_die(hub: Hub) -> None:
-    endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a", "b")
-    await hub.endpoints.delete(hub.tenant_id, ACTOR, endpoint_key(endpoint))
-    await hub.work_off()
-    assert set((await _states(hub)).values()) == {"dead"}
-
-
-async def test_what_was_held_comes_before_what_arrives_after_the_pause(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
-    key = endpoint_key(endpoint)
-    await hub.endpoints.set_status(hub.tenant_id, ACTOR, key, EndpointStatus.PAUSED)
-    hub.doors.forget(None)
-    await _send(hub, endpoint, "a", "b", "c")
-    assert set((await _states(hub)).values()) == {"held"}
-    await hub.endpoints.set_status(hub.tenant_id, ACTOR, key, EndpointStatus.ACTIVE)
-    hub.doors.forget(None)
-    await _send(hub, endpoint, "d")
-    await _drain(hub, endpoint)
-    assert diary.seen == ["a", "b", "c", "d"]
-    await hub.work_off()
-    assert diary.seen == ["a", "b", "c", "d"]
-
-
-async def test_a_paused_ordered_endpoint_holds_on(hub: Hub, diary: Diary) -> None:
-    endpoint = await _diary_endpoint(hub)
-    await hub.endpoints.set_status(hub.tenant_id, ACTOR, endpoint_key(endpoint), EndpointStatus.PAUSED)
-    hub.doors.forget(None)
-    await _send(hub, endpoint, "a")
-    await hub.work.tasks._drain.run(_drain_run(hub, endpoint))
-    assert diary.seen == []
-    assert await _states(hub) == {"a": "held"}
-
-
-async def test_a_stranded_receipt_of_an_ordered_endpoint_gets_the_endpoints_job(hub: Hub) -> None:
-    endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a", "b")
-    hub.clock.advance(61)
-    await hub.work.sweep.run()
-    assert await hub.count("pgqueuer") == 1
-    await hub.rows("UPDATE pgqueuer SET dedupe_key = NULL, status = 'picked'")
-    await hub.work.sweep.run()
-    assert await hub.count("pgqueuer") == 1, "one that runs has no key, and is there all the same"
-    await hub.rows("DELETE FROM pgqueuer")
-    for _ in range(2):
-        await hub.work.sweep.run()
-    assert await hub.rows("SELECT entrypoint FROM pgqueuer") == [{"entrypoint": DRAIN}]
-    await hub.work_off()
-    assert set((await _states(hub)).values()) == {"processed"}
-
-
-async def test_a_job_of_a_receipt_leaves_it_to_its_endpoints_order(hub: Hub) -> None:
-    endpoint = await hub.endpoint(ordered=True)
-    await _send(hub, endpoint, "a")
-    await hub.rows("DELETE FROM pgqueuer")
-    await hub.work.tasks.process(TaskRun(process_job(hub.tenant_id, (await hub.only_receipt())["id"]).payload, 1))
-    assert (await hub.only_receipt())["state"] == "received"
-    assert await hub.rows("SELECT entrypoint FROM pgqueuer") == [{"entrypoint": DRAIN}]
-
-
-async def test_a_dead_receipt_of_an_ordered_endpoint_is_processed_again_on_demand(hub: Hub) -> None:
-    endpoint = await hub.endpoint(ordered=True, transformation="body.missing")
-    await _send(hub, endpoint, "a", "b")
-    await hub.work_off()
-    await hub.api.patch(f"/api/v1/webhooks/endpoints/{endpoint.id}", json={"transformation": None})
-    receipt_id = (await hub.rows("SELECT id FROM receipts ORDER BY id"))[0]["id"]
-    await hub.api.post(f"/api/v1/webhooks/receipts/{format_id(IdKind.RECEIPT, receipt_id)}/retry")
-    assert await hub.rows("SELECT entrypoint FROM pgqueuer") == [{"entrypoint": DRAIN}]
-    await hub.api.post(f"/api/v1/webhooks/endpoints/{endpoint.id}/retry")
-    assert await hub.count("pgqueuer") == 1
-    await hub.work_off()
-    assert set((await _states(hub)).values()) == {"processed"}

@@ -16,6 +16,8 @@ from crossdock.db.urls import libpq_url
 from crossdock.kit.errors import UnavailableError
 
 _TIMEOUT_S = 5
+# A machine that went without a word must not keep its locks for as long as TCP would wait for it.
+_SOON_MISSED = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "2"}
 
 
 class Hold:
@@ -99,7 +101,11 @@ class DrainLocks:
                 libpq_url(self._database.dsn),
                 timeout=_TIMEOUT_S,
                 command_timeout=_TIMEOUT_S,
-                server_settings={"role": Role.WORKER.value, "application_name": "crossdock_drains"},
+                server_settings={
+                    "role": Role.WORKER.value,
+                    "application_name": "crossdock_drains",
+                    **_SOON_MISSED,
+                },
             )
         return self._connection
 
