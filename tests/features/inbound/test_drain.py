@@ -5,7 +5,7 @@ import pytest
 
 from crossdock.connectors.webhooks import EventIdentity
 from crossdock.db.engine import Role
-from crossdock.features.inbound.handlers import RejectedError
+from crossdock.features.inbound.handlers import ReceivedWebhook, RejectedError
 from crossdock.features.inbound.queue import DRAIN
 from crossdock.kit.errors import UnavailableError
 from tests.features.inbound.conftest import AT_ONCE, Hub, endpoint_key
@@ -183,6 +183,24 @@ async def test_a_handler_that_takes_too_long_is_a_failure(hub: Hub, diary: Diary
     assert await states(hub) == {"a": "dead", "b": "processed"}
     (dead,) = await hub.rows("SELECT error FROM receipts WHERE status = 'dead'")
     assert dead["error"] == "It took longer than 0.05 s."
+
+
+async def test_a_run_ends_in_time_and_the_rest_is_the_next_ones(hub: Hub) -> None:
+    class Slow(Diary):
+        async def handle(self, webhook: ReceivedWebhook) -> None:
+            await super().handle(webhook)
+            hub.clock.advance(11)
+
+    slow = Slow()
+    hub.handlers.add("diary", slow)
+    endpoint = await diary_endpoint(hub)
+    await send(hub, endpoint, "a", "b", "c")
+    await hub.rows("DELETE FROM pgqueuer")
+    await hub.work.tasks._drain.run(drain_run(hub, endpoint))
+    assert slow.seen == ["a"]
+    assert await hub.rows("SELECT entrypoint FROM pgqueuer") == [{"entrypoint": DRAIN}]
+    await drain(hub, endpoint)
+    assert slow.seen == ["a", "b", "c"]
 
 
 async def test_an_event_that_the_database_refuses_is_found_among_others(hub: Hub) -> None:

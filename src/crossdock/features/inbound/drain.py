@@ -6,7 +6,7 @@ time, in order; the others are done one by one.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from crossdock.features.inbound.drain_locks import DrainLocks, Hold
@@ -78,8 +78,12 @@ class Drain:
     async def _work(self, tenant_id: UUID, endpoint_id: UUID, hold: Hold) -> float | None:
         """Work off what is there; in how many seconds to go on, None when nothing waits any more."""
         ends = self._clock.monotonic() + _RUN_S
+
+        def is_over() -> bool:
+            return hold.is_lost or self._clock.monotonic() >= ends
+
         careful_for = 0
-        while not hold.is_lost and self._clock.monotonic() < ends:
+        while not is_over():
             limit = 1 if careful_for else _BATCH
             receipts = await self._repository.next_receipts(tenant_id, endpoint_id, limit=limit)
             if not receipts:
@@ -98,12 +102,12 @@ class Drain:
                     await self._one_carefully(receipts[0])
                 else:
                     await self._repository.mark_begun(tenant_id, receipts[0].id)
-                    await self._batch(receipts)
+                    await self._batch(receipts, is_over)
             except _PausedError as error:
                 return error.delay_s
         return 0
 
-    async def _batch(self, receipts: Sequence[DueReceipt]) -> None:
+    async def _batch(self, receipts: Sequence[DueReceipt], is_over: Callable[[], bool]) -> None:
         """Process receipts in order, up to the first that must wait or puts others before those behind it."""
         row: _Row = []
         for receipt in receipts:
@@ -125,7 +129,7 @@ class Drain:
             await self._publish(row)
             row = []
             await self._one(receipt, endpoint, step, try_number=receipt.try_count + 1)
-            if isinstance(step, Divide):
+            if isinstance(step, Divide) or is_over():
                 return
         await self._publish(row)
 
