@@ -211,9 +211,12 @@ async def test_stopping_waits_for_what_is_in_hand(database: Database) -> None:
         await put(database, b"a")
         await started.wait()
         stopping = asyncio.create_task(runner.stop(timeout_s=30))
-        await put(database, b"late")
+        # The first await lets it begin; whether it has is not to be seen, only that it does not end.
+        await waiting(database)
+        assert not stopping.done()
         go.set()
         await stopping
+        await put(database, b"late")
     assert ledger.finished == [b"a"]
     assert await waiting(database) == [(b"late", "queued")]
 
