@@ -23,13 +23,11 @@ from crossdock.features.identity.settings import endpoints as settings
 from crossdock.features.identity.tenants import endpoints as tenants
 from crossdock.features.identity.users import endpoints as users
 from crossdock.features.inbound import endpoints as inbound
-from crossdock.http.body_limit import BodyLimitMiddleware
-from crossdock.http.correlation import CorrelationMiddleware
+from crossdock.http.body_limit import BodyLimits
 from crossdock.http.errors import MethodNotAllowedError
-from crossdock.http.guard import ErrorsMiddleware
+from crossdock.http.frame import Frame
 from crossdock.http.problem import answer
-from crossdock.http.source_address import SourceAddressMiddleware
-from crossdock.http.timing import TimingMiddleware
+from crossdock.http.source_address import TrustedProxies
 from crossdock.kit.errors import CrossdockError
 
 API_PREFIX = "/api/v1"
@@ -68,12 +66,11 @@ def create_app(
     multipart bodies, where they may be larger.
     """
     api = _api(provided, routers=routers, hot_paths=hot_paths or {})
-    app: ASGIApp = ErrorsMiddleware(Door(api, hot_routes=hot_routes))
-    app = BodyLimitMiddleware(
-        app, default=_DEFAULT_BODY_BYTES, limits=body_limits or {}, upload_limits=upload_limits or {}
+    return Frame(
+        Door(api, hot_routes=hot_routes),
+        proxies=TrustedProxies(trusted_proxies),
+        limits=BodyLimits(default=_DEFAULT_BODY_BYTES, by_path=body_limits or {}, of_uploads=upload_limits or {}),
     )
-    app = SourceAddressMiddleware(app, trusted_proxies=trusted_proxies)
-    return CorrelationMiddleware(TimingMiddleware(app))
 
 
 def api_description() -> dict[str, Any]:

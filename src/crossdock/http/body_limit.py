@@ -11,26 +11,22 @@ _NONE: Mapping[str, int] = {}
 _UPLOAD = b"multipart/form-data"
 
 
-class BodyLimitMiddleware:
-    """Answers 413 to a body over the limit, declared or streamed, and closes the connection.
+class BodyLimits:
+    """How many bytes a request may bring; more is answered with 413, and the connection closed.
 
-    `limits` are bytes by path; a key that ends in `/` counts for all paths below it. The longest key
-    that fits decides, `default` where none does. `upload_limits` count for multipart/form-data.
+    `by_path` are bytes by path; a key that ends in `/` counts for all paths below it. The longest key
+    that fits decides, `default` where none does. `of_uploads` count for multipart/form-data.
     """
 
     def __init__(
-        self, app: ASGIApp, *, default: int, limits: Mapping[str, int], upload_limits: Mapping[str, int] = _NONE
+        self, *, default: int, by_path: Mapping[str, int] = _NONE, of_uploads: Mapping[str, int] = _NONE
     ) -> None:
-        self._app = app
         self._default = default
-        self._limits = _Limits(limits)
-        self._upload_limits = _Limits(upload_limits)
+        self._limits = _Limits(by_path)
+        self._upload_limits = _Limits(of_uploads)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, as far as its body stays within the limit."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, as far as its body, declared or streamed, stays within the limit."""
         path = scope["path"]
         limit = self._limits.of(path) or self._default
         declared = _declared_bytes(scope)
@@ -40,9 +36,9 @@ class BodyLimitMiddleware:
             await _refuse(limit, scope, receive, send)
         elif declared is not None:
             # The server itself holds a request to the length it declared.
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
         else:
-            await _serve_counting(self._app, limit, scope, receive, send)
+            await _serve_counting(app, limit, scope, receive, send)
 
 
 class _Limits:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from crossdock.kit.ids import new_uuid
@@ -27,30 +27,18 @@ def add_answer_headers(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> 
     scope[_HEADERS_KEY].extend(headers)
 
 
-class CorrelationMiddleware:
-    """Takes the caller's `X-Correlation-Id` or makes one, logs under it, and answers with it."""
+def begin_correlation(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Take the caller's `X-Correlation-Id` or make one, and log under it from here on.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request under its correlation id."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        correlation_id = _named(scope) or new_uuid().hex
-        headers = [(_HEADER_BYTES, correlation_id.encode())]
-        scope[_ID_KEY] = correlation_id
-        scope[_HEADERS_KEY] = headers
-        clear_contextvars()
-        bind_contextvars(correlation_id=correlation_id)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *headers]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
+    Returns the headers to answer with; `add_answer_headers` adds to them.
+    """
+    correlation_id = _named(scope) or new_uuid().hex
+    headers = [(_HEADER_BYTES, correlation_id.encode())]
+    scope[_ID_KEY] = correlation_id
+    scope[_HEADERS_KEY] = headers
+    clear_contextvars()
+    bind_contextvars(correlation_id=correlation_id)
+    return headers
 
 
 def _named(scope: Scope) -> str | None:

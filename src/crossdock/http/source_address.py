@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 _VIA_KEY = "crossdock.via_trusted_proxy"
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
@@ -35,24 +35,20 @@ def host_of(scope: Scope) -> str:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
 
 
-class SourceAddressMiddleware:
-    """Puts the caller's own address and scheme into the scope, from `X-Forwarded-For` and `-Proto`.
+class TrustedProxies:
+    """The proxies whose `X-Forwarded-For` and `-Proto` are believed; addresses and CIDR blocks.
 
     The header is read from the right, for as long as the address to the left of which we stand is a
     trusted proxy: what a caller writes there himself is never believed.
     """
 
-    def __init__(self, app: ASGIApp, *, trusted_proxies: Sequence[str] = ()) -> None:
-        self._app = app
-        self._trusted: tuple[_Network, ...] = tuple(ip_network(text, strict=False) for text in trusted_proxies)
+    def __init__(self, networks: Sequence[str] = ()) -> None:
+        self._trusted: tuple[_Network, ...] = tuple(ip_network(text, strict=False) for text in networks)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request as coming from its true source."""
-        if scope["type"] == "http" and self._trusted:
-            self._look_through(scope)
-        await self._app(scope, receive, send)
-
-    def _look_through(self, scope: Scope) -> None:
+    def look_through(self, scope: Scope) -> None:
+        """Put the caller's own address and scheme into the scope of a request."""
+        if not self._trusted:
+            return
         peer = _parsed(source_address_of(scope) or "")
         if peer is None or not self._is_trusted(peer):
             return

@@ -1,4 +1,4 @@
-"""`POST /api/v1/events`: the hot way in, a plain Starlette route."""
+"""`POST /api/v1/events`: the hot way in."""
 
 import time
 
@@ -11,6 +11,7 @@ from crossdock.features.events.ingest import Accepted, EventWriter
 from crossdock.features.events.publishing import Publication, Publishing, PublishRequest
 from crossdock.http.access import Gatekeeper, admit
 from crossdock.http.correlation import correlation_id_of
+from crossdock.http.hot_routes import hot_route, whole_body
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import IdKind, format_id
 from crossdock.kit.permissions import Permission
@@ -46,8 +47,8 @@ def publish_route(*, gatekeeper: Gatekeeper, publishing: Publishing, writer: Eve
             publication = await publishing.read(
                 PublishRequest(
                     tenant_id=principal.tenant_id,
-                    headers=dict(request.headers),
-                    body=await request.body(),
+                    headers=_headers(request),
+                    body=await whole_body(request),
                     correlation_id=correlation_id_of(request.scope),
                 )
             )
@@ -64,7 +65,12 @@ def publish_route(*, gatekeeper: Gatekeeper, publishing: Publishing, writer: Eve
             headers={"Idempotency-Replayed": "true"} if repeated else None,
         )
 
-    return Route(PUBLISH_PATH, publish, methods=["POST"])
+    return hot_route(PUBLISH_PATH, publish)
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """The first value of each header, by its name in lower case."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(request.scope["headers"])}
 
 
 def _encode(publication: Publication, accepted: list[Accepted], *, repeated: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""The door itself: `POST /webhooks/{tenant}/{path}`, a plain Starlette route because it is a hot one.
+"""The door itself: `POST /webhooks/{tenant}/{path}`, a hot route.
 
 Verified first, stored next, answered last. A refusal stores nothing but a line of the audit, and
 tells the caller no more than that it was refused; the line says why.
@@ -44,6 +44,7 @@ from crossdock.features.inbound.public_url import public_url_of
 from crossdock.features.inbound.refusal_samples import RefusalSample
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
 from crossdock.http.correlation import correlation_id_of
+from crossdock.http.hot_routes import hot_route, whole_body
 from crossdock.http.source_address import came_via_trusted_proxy, source_address_of
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
@@ -85,7 +86,7 @@ class Receiver:
 
     def route(self) -> Route:
         """The route to hang before the API's own."""
-        return Route("/webhooks/{tenant}/{path:path}", self.receive, methods=["POST"])
+        return hot_route("/webhooks/{tenant}/{path:path}", self.receive)
 
     async def receive(self, request: Request) -> Response:
         """Take one webhook in; answers once it is durable.
@@ -103,7 +104,7 @@ class Receiver:
             if door.refuses:
                 raise EndpointPausedError(retry_after_s=_PAUSED_RETRY_S)
             if self._bodies.is_small(request.scope):
-                inbound = self._with_body(request, door, await request.body())
+                inbound = self._with_body(request, door, await whole_body(request))
                 return await self._take(request, door, preset, inbound)
             async with self._bodies.reading(request) as body:
                 inbound = self._with_body(request, door, body)
