@@ -87,6 +87,15 @@ def test_where_the_sender_makes_the_secret_the_next_step_is_said(acme: Command) 
     assert "Stripe makes the secret" in without.stderr
 
 
+def test_the_only_tenant_need_not_be_named(acme: Command, crossdock: Command) -> None:
+    made = answer(acme("create", "A", "--path", "a", "--preset", "github", "--json"))
+    assert [found["id"] for found in answer(crossdock(*_AT, "list", "--json"))] == [made["id"]]
+    assert answer(crossdock(*_AT, "pause", made["id"], "--json"))["status"] == "paused"
+    said = crossdock(*_AT, "create", "Stripe", "--path", "stripe", "--preset", "stripe").stdout
+    assert "rotate-secret wep_" in said
+    assert "--tenant" not in said
+
+
 def test_settings_are_changed_one_by_one(acme: Command, tmp_path: Path) -> None:
     made = answer(acme("create", "A", "--path", "a", "--preset", "generic", "--while-paused", "refuse", "--json"))
     assert made["while_paused"] == "refuse"

@@ -7,7 +7,7 @@ import typer
 from pydantic import BaseModel
 
 from crossdock.bootstrap import Services
-from crossdock.cli.commands import TenantSlug, in_tenant, place_in, run
+from crossdock.cli.commands import OnlyTenant, in_tenant, place_in, run
 from crossdock.cli.downloads import write_out
 from crossdock.cli.endpoint_change import EndpointId, change
 from crossdock.cli.endpoint_refusals import refusals, show_refusal
@@ -49,7 +49,7 @@ class _Shown(BaseModel):
 def create(  # noqa: PLR0913 - each is an option of the command
     name: Annotated[str, typer.Argument(help="What people call it.")],
     *,
-    tenant: TenantSlug,
+    tenant: OnlyTenant = None,
     path: Annotated[str, typer.Option(help="Where it listens: /webhooks/TENANT/PATH.")],
     preset: Annotated[str, typer.Option(help="Who sends; see `crossdock webhook presets`.")] = "generic",
     secret: Annotated[
@@ -106,7 +106,7 @@ def create(  # noqa: PLR0913 - each is an option of the command
 @app.command(name="list")
 def list_endpoints(
     *,
-    tenant: TenantSlug,
+    tenant: OnlyTenant = None,
     status: Annotated[EndpointStatus | None, typer.Option(help="Those in this state alone.")] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
@@ -118,14 +118,12 @@ def list_endpoints(
             page = PageRequest(limit=limit)
             return list(await services.inbound.endpoints.list(place.session, page, status=status))[:limit]
 
-    empty = (
-        f"No endpoints; `crossdock webhook endpoint create NAME --tenant {tenant} --path PATH --preset …` opens one."
-    )
+    empty = "No endpoints; `crossdock webhook endpoint create NAME --path PATH --preset …` opens one."
     show_rows(run(work), ("name", "preset", "status", "url", "id"), as_json=as_json, empty=empty)
 
 
 @app.command()
-def show(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+def show(endpoint: EndpointId, *, tenant: OnlyTenant = None, as_json: AsJson = False) -> None:
     """Show one endpoint, and what became of its webhooks in the last day."""
 
     async def work(services: Services) -> _Shown:
@@ -156,7 +154,7 @@ app.command()(change)
 def rotate_secret(
     endpoint: EndpointId,
     *,
-    tenant: TenantSlug,
+    tenant: OnlyTenant = None,
     secret: Annotated[
         str | None, typer.Option(help="The new one, - to read it from standard input; made if left out.")
     ] = None,
@@ -177,25 +175,25 @@ def rotate_secret(
 
 
 @app.command()
-def pause(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+def pause(endpoint: EndpointId, *, tenant: OnlyTenant = None, as_json: AsJson = False) -> None:
     """Accept what comes, and hold it until `resume`."""
     show_one(_with_status(endpoint, EndpointStatus.PAUSED, tenant), as_json=as_json)
 
 
 @app.command()
-def resume(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+def resume(endpoint: EndpointId, *, tenant: OnlyTenant = None, as_json: AsJson = False) -> None:
     """Make a paused or disabled endpoint active; what it held is processed now."""
     show_one(_with_status(endpoint, EndpointStatus.ACTIVE, tenant), as_json=as_json)
 
 
 @app.command()
-def disable(endpoint: EndpointId, *, tenant: TenantSlug, as_json: AsJson = False) -> None:
+def disable(endpoint: EndpointId, *, tenant: OnlyTenant = None, as_json: AsJson = False) -> None:
     """Refuse what comes, at once, as if there were no endpoint."""
     show_one(_with_status(endpoint, EndpointStatus.DISABLED, tenant), as_json=as_json)
 
 
 @app.command()
-def delete(endpoint: EndpointId, *, tenant: TenantSlug) -> None:
+def delete(endpoint: EndpointId, *, tenant: OnlyTenant = None) -> None:
     """Close an endpoint for good; what it received stays until the retention ends."""
 
     async def work(services: Services) -> None:
@@ -213,7 +211,7 @@ app.command()(refusals)
 def receipts(
     endpoint: EndpointId,
     *,
-    tenant: TenantSlug,
+    tenant: OnlyTenant = None,
     status: Annotated[ReceiptStatus | None, typer.Option(help="Those in this state alone.")] = None,
     parent: Annotated[
         str | None, typer.Option(metavar="RECEIPT", help="Those of the events that this webhook brought.")
@@ -243,7 +241,7 @@ def receipts(
 def receipt(
     receipt_id: ReceiptId,
     *,
-    tenant: TenantSlug,
+    tenant: OnlyTenant = None,
     body: Annotated[bool, typer.Option("--body", help="Print the body alone, byte for byte.")] = False,
     file: Annotated[int | None, typer.Option(min=0, help="Print this file of a multipart body, from 0.")] = None,
     out: Annotated[
@@ -278,8 +276,10 @@ def retry(
         list[str], typer.Argument(help="Dead receipts (rcp_…), or an endpoint (wep_…) for all its dead ones.")
     ],
     *,
-    tenant: TenantSlug,
-    since: Annotated[str | None, typer.Option(help="Of an endpoint: received since then (a time, or 2h ago).")] = None,
+    tenant: OnlyTenant = None,
+    since: Annotated[
+        str | None, typer.Option(help="Of an endpoint: received since then (2026-03-14T09:00:00Z, or 2h).")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Of an endpoint: received before then.")] = None,
     error: Annotated[str | None, typer.Option(help="Of an endpoint: whose error contains this.")] = None,
     as_json: AsJson = False,
@@ -304,15 +304,16 @@ def retry(
     show_one(run(work), as_json=as_json)
 
 
-def _note(made: EndpointCreated, tenant: str) -> str | None:
+def _note(made: EndpointCreated, tenant: str | None) -> str | None:
     """What the person who opened an endpoint has to do now."""
     if made.needs is None:
         return _ONCE if made.secret else None
-    command = f"crossdock webhook endpoint rotate-secret {made.id} --tenant {tenant} --overlap-hours 0 --secret -"
+    where = f" --tenant {tenant}" if tenant else ""
+    command = f"crossdock webhook endpoint rotate-secret {made.id}{where} --overlap-hours 0 --secret -"
     return f"Enter the URL at the sender, then set the secret that it shows. To type or paste it:\n  {command}"
 
 
-def _with_status(endpoint: str, status: EndpointStatus, tenant: str) -> EndpointOut:
+def _with_status(endpoint: str, status: EndpointStatus, tenant: str | None) -> EndpointOut:
     async def work(services: Services) -> EndpointOut:
         place = await place_in(services, tenant)
         endpoint_id = parse_id(IdKind.ENDPOINT, endpoint)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from crossdock.bootstrap import Services
-from crossdock.cli.commands import TenantSlug, place_in, run
+from crossdock.cli.commands import OnlyTenant, place_in, run
 from crossdock.cli.given import read_settings
 from crossdock.cli.output import AsJson, show_one
 from crossdock.features.inbound.models import EndpointTarget, WhilePaused
@@ -22,7 +22,7 @@ _RESETTABLE = [name for name, field in EndpointSettings.model_fields.items() if 
 def change(  # noqa: PLR0913 - each is an option of the command
     endpoint: EndpointId,
     *,
-    tenant: TenantSlug,
+    tenant: OnlyTenant = None,
     name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
     path: Annotated[str | None, typer.Option(help="Where it listens: /webhooks/TENANT/PATH.")] = None,
     settings: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from crossdock.bootstrap import Services
-from crossdock.cli.commands import TenantSlug, in_tenant, run
+from crossdock.cli.commands import OnlyTenant, in_tenant, run
 from crossdock.cli.endpoint_change import EndpointId
 from crossdock.cli.output import AsJson, print_json, show_paragraph
 from crossdock.features.inbound.schemas import LastRefusal, RefusalOut
@@ -18,7 +18,7 @@ _MOST = 20
 def refusals(
     endpoint: EndpointId,
     *,
-    tenant: TenantSlug,
+    tenant: OnlyTenant = None,
     limit: Annotated[int, typer.Option(min=1, max=_MOST, help="How many at most, newest first.")] = 5,
     sample: Annotated[bool, typer.Option("--sample", help="Show how each webhook looked, secrets masked.")] = False,
     as_json: AsJson = False,
