@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from crossdock.connectors.webhooks.bodies import parse_body
+from crossdock.connectors.webhooks.bodies import BodyLimits, parse_body
 from crossdock.connectors.webhooks.errors import (
     InvalidBodyError,
     MalformedSignatureError,
@@ -22,12 +22,14 @@ from crossdock.connectors.webhooks.errors import (
 )
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import invalid_secret
-from crossdock.connectors.webhooks.signature import Verified, first_match, require_secrets
+from crossdock.connectors.webhooks.signature import ReadsBody, Verified, first_match, require_secrets
 from crossdock.mapping.json_values import JsonValue
 
 SHORTEST = 16
 _LONGEST = 1_000
 _NEW_BYTES = 32
+# Such senders send JSON; anybody may send elements or fields by the hundred thousand to be read before he is refused.
+_LIMITS = BodyLimits(max_parts=10_000)
 
 # From a document to what stands, or should stand, in each of the places for the secret.
 Tokens: TypeAlias = Callable[[JsonValue], Sequence[JsonValue]]
@@ -108,7 +110,7 @@ class HeaderToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BodyToken:
+class BodyToken(ReadsBody):
     """The secret stands in the body, in one place or in several; `name` is what the sender calls it."""
 
     name: str
@@ -136,7 +138,7 @@ class BodyToken:
         """Accept a body with one of the secrets in every place; the index is that of the oldest one used."""
         require_secrets(secrets)
         try:
-            document = parse_body(request.body, request.headers.get("content-type")).document
+            document = parse_body(request.body, request.headers.get("content-type"), limits=_LIMITS).document
         except (InvalidBodyError, UnsupportedBodyError) as error:
             raise MalformedSignatureError(f"The body, which should hold {self.name}: {error.message}") from None
         tokens = self.tokens(document)

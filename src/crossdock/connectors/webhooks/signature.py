@@ -69,6 +69,15 @@ def require_secrets(secrets: Sequence[str]) -> None:
         raise MissingSecretError
 
 
+class ReadsBody:
+    """Marks the ways whose proof stands inside the body: they get it as it is read for processing, decompressed.
+
+    What is proven would otherwise be one text, and what is processed another.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class SecretFree:
     """What the ways have in common that use no secret."""

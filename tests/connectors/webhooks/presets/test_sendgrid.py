@@ -166,3 +166,10 @@ def test_a_body_is_split_into_its_events_each_with_its_own_identity() -> None:
 def test_what_is_no_array_is_not_split() -> None:
     assert PRESET.split({"event": "open"}) is None
     assert identify(PRESET, changed(_request(b"")), "text") == EventIdentity()
+
+
+def test_no_more_signatures_are_tried_than_senders_make() -> None:
+    headers = Headers([(TIMESTAMP, "1600112502"), *[(SIGNATURE, VECTOR_SIGNATURE)] * 6])
+    request = InboundRequest(url=URL, headers=headers, body=b"another")
+    with pytest.raises(MalformedSignatureError, match="more than 5 times"):
+        verify(PRESET, request=request, secrets=[PUBLIC_KEY], now=VECTOR_AT)

@@ -37,7 +37,7 @@ from crossdock.connectors.webhooks.preset import Configured, Preset
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import TimestampRule
 from crossdock.connectors.webhooks.settings_reading import SettingsPart
-from crossdock.connectors.webhooks.signature import Verified
+from crossdock.connectors.webhooks.signature import ReadsBody, Verified
 from crossdock.connectors.webhooks.times import time_of
 from crossdock.mapping.json_values import JsonValue
 
@@ -58,7 +58,8 @@ _ALGORITHMS: Mapping[str, HashAlgorithm] = {
 # it, the message's id tells a replay.
 _RULE = TimestampRule(field="Timestamp", unit="iso8601", tolerance_s=2 * 3600)
 
-_HOST = re.compile(r"sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?")
+# A region and nothing else: sns.s3-us-west-2.amazonaws.com is a bucket, and anybody's. The last is `trial_url`'s.
+_HOST = re.compile(r"sns\.(?:[a-z]{2,4}(?:-[a-z]{2,12}){1,3}-\d{1,2}|crossdock-testing)\.amazonaws\.com(?:\.cn)?")
 # One step and no query: at the same host SNS's own API answers with what it is asked.
 _PATH = re.compile(r"/[A-Za-z0-9_-]{1,200}\.pem")
 # sns.amazonaws.com; of its own in China, GovCloud and the regions that one opts into.
@@ -84,7 +85,7 @@ class AmazonSnsSettings(SettingsPart):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AmazonSnsSignature(CertificateSignature):
+class AmazonSnsSignature(CertificateSignature, ReadsBody):
     """The key of a certificate at Amazon's own host, over a message of one of the accepted topics."""
 
     topic_arns: frozenset[str] = field(default=frozenset())
@@ -225,16 +226,17 @@ def _new_envelope(request: InboundRequest, *, topic_arn: str) -> dict[str, JsonV
     return usual | given
 
 
-def _arrange(_request: InboundRequest, body: ParsedBody) -> ParsedBody:
-    message = member(body.document, "Message")
-    if body.format is not BodyFormat.JSON or not isinstance(body.document, dict) or not isinstance(message, str):
+def _arrange(request: InboundRequest, body: ParsedBody) -> ParsedBody:
+    """The envelope that was verified, whatever the Content-Type, which is not signed, calls it."""
+    envelope = _message_in(request.body)
+    if envelope is None:
         return body
     try:
-        parsed = parse_json(message.encode())
-    except InvalidBodyError:
-        return body
+        parsed = parse_json(_text(envelope, "Message").encode())
+    except (InvalidBodyError, MalformedSignatureError):
+        return ParsedBody(BodyFormat.JSON, envelope)
     # A number or a word in a message is text that somebody wrote.
-    return replace(body, document=body.document | {"Message": parsed}) if isinstance(parsed, dict | list) else body
+    return ParsedBody(BodyFormat.JSON, envelope | {"Message": parsed} if isinstance(parsed, dict | list) else envelope)
 
 
 def _identify(_request: InboundRequest, document: JsonValue) -> EventIdentity:

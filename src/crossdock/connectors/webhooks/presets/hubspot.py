@@ -4,8 +4,9 @@ Three versions of the signature, each a preset of its own, so that nobody can ch
 - v3: HMAC-SHA256 of method, URI, body and time, in base64, where some escapes in the URI are decoded;
 - v2: SHA-256 of secret, method, URI and body, in hex;
 - v1: SHA-256 of secret and body, in hex.
-v1 and v2 sign no time, and a plain hash lets whoever has one signed body lengthen it: use v3 where
-HubSpot sends it. Checked against the vendor's `hubspot.utils.signature`.
+v1 and v2 sign no time, and a plain hash lets whoever has one signed body lengthen it: such bodies are
+known by what stands between, and refused. Use v3 where HubSpot sends it. Checked against the vendor's
+`hubspot.utils.signature`.
 """
 
 import re
@@ -32,6 +33,8 @@ _VERSION = "X-HubSpot-Signature-Version"
 _DECODED = re.compile(r"%(?:3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 _HASH = HmacScheme(header=_SIGNATURE)
 _SECRET_BYTES = 32
+# How the padding of SHA-256 begins, up to the length's first bytes (FIPS 180-4, 5.1.1); JSON holds no NUL.
+_PADDING = b"\x80\0\0\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class HubspotHash:
         """Accept a request that any of the secrets signed."""
         require_secrets(secrets)
         given = self._given(request)
+        if _PADDING in request.body:
+            raise MalformedSignatureError("The body holds the padding of SHA-256, by which a signed one is lengthened.")
         return Verified(first_match([self._expected(request, secret) for secret in secrets], given))
 
     def sign(

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from crossdock.connectors.webhooks.bodies import parse_body
+from crossdock.connectors.webhooks.bodies import BodyLimits, parse_body
 from crossdock.connectors.webhooks.content_types import FORM, ContentType
 from crossdock.connectors.webhooks.errors import (
     InvalidBodyError,
@@ -31,7 +31,7 @@ from crossdock.connectors.webhooks.identity import EventIdentity, member, text_o
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import HmacScheme, TimestampRule, invalid_secret
-from crossdock.connectors.webhooks.signature import Verified, first_match, require_secrets
+from crossdock.connectors.webhooks.signature import ReadsBody, Verified, first_match, require_secrets
 from crossdock.connectors.webhooks.times import time_of
 from crossdock.mapping.json_values import JsonValue
 
@@ -43,10 +43,12 @@ _EVENT = "event-data"
 _WRITTEN = HmacScheme(header=_SIGNATURE)
 _RULE = TimestampRule(field="timestamp", tolerance_s=24 * 3600)
 _TOKEN_BYTES = 25
+# Mail has some dozens of fields; anybody may send many more to be read before he is refused.
+_LIMITS = BodyLimits(max_parts=10_000)
 
 
 @dataclass(frozen=True, slots=True)
-class MailgunSignature:
+class MailgunSignature(ReadsBody):
     """The webhook signing key over time and token, all three inside the body."""
 
     needs_secret: bool = True
@@ -103,7 +105,7 @@ def _expected(secret: str, timestamp: str, token: str) -> bytes:
 
 def _read(request: InboundRequest) -> JsonValue:
     try:
-        return parse_body(request.body, request.headers.get("content-type")).document
+        return parse_body(request.body, request.headers.get("content-type"), limits=_LIMITS).document
     except (InvalidBodyError, UnsupportedBodyError) as error:
         raise MalformedSignatureError(error.message) from None
 

@@ -30,7 +30,7 @@ from crossdock.connectors.webhooks.identity import EventIdentity, member, text_o
 from crossdock.connectors.webhooks.preset import Answer, Configured, Preset
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.settings_reading import SettingsPart
-from crossdock.connectors.webhooks.signature import SecretFree, Verified
+from crossdock.connectors.webhooks.signature import ReadsBody, SecretFree, Verified
 from crossdock.mapping.json_values import JsonValue
 
 # The three characters behind tell letters' case apart, and are left out by some of Salesforce's own pages.
@@ -57,7 +57,7 @@ class SalesforceSettings(SettingsPart):
 
 
 @dataclass(frozen=True, slots=True)
-class OrganizationCheck(SecretFree):
+class OrganizationCheck(SecretFree, ReadsBody):
     """The organization that a message names must be one of these."""
 
     organization_ids: tuple[str, ...] = ()
