@@ -1,8 +1,11 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from crossdock.api import bounded_protocol
 from crossdock.api.server import listen, serving
@@ -46,4 +49,23 @@ async def test_a_head_that_does_not_come_ends_the_connection(sent: bytes, monkey
             writer.write(sent)
             with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
+            writer.close()
+
+
+async def _tell_headers(scope: Scope, receive: Receive, send: Send) -> None:
+    request = Request(scope, receive)
+    await request.body()
+    await JSONResponse(sorted(name.decode() for name, _ in scope["headers"]))(scope, receive, send)
+
+
+async def test_what_stands_behind_a_body_is_no_header() -> None:
+    """Proxies set and remove headers before it, and let trailers pass."""
+    with listen("127.0.0.1", 0) as listener:
+        async with serving(_tell_headers, [listener]):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Client-Cert: mine\r\n\r\n")
+            answer = await reader.readuntil(b"]")
+            assert json.loads(answer.rpartition(b"\r\n")[2]) == ["host", "transfer-encoding"]
+            writer.write(HEAD + b"X-Next: 1\r\nContent-Length: 0\r\n\r\n")
+            assert b"x-next" in await reader.readuntil(b"]")
             writer.close()

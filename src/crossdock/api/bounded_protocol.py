@@ -39,6 +39,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(_HEAD_WITHIN_S, self.transport.abort)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header. One behind the body is left out: no proxy has looked at it, and it would pass for one before."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole; its body is the application's to bound."""
         self._head_came()
