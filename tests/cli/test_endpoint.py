@@ -112,6 +112,24 @@ def test_a_body_and_the_files_in_it_are_written_to_a_file(command: Command, tmp_
     assert "no file of this number" in command("receipt", receipt["id"], "--file", "1", code=1)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{\n"a": "\xc3\xab"}', 'body\n{\n"a": "\u00eb"}'),
+        (b"\x1b[2J", "body\n\ufffd[2J"),
+        (b"", "There is no body."),
+        (b"\xff", "not text in UTF-8; crossdock webhook endpoint receipt rcp_"),
+    ],
+)
+def test_a_receipt_is_shown_so_that_people_can_read_it(command: Command, body: bytes, said: str) -> None:
+    made = command("create", "Any", "--path", "any", "--preset", "none")
+    asyncio.run(_in_hub(partial(_receive, endpoint_id=made["id"], body=body)))
+    (receipt,) = command("receipts", made["id"])
+    shown = command("receipt", receipt["id"], as_json=False)
+    assert "headers\n  content-type: application/json\n" in shown
+    assert said in shown
+
+
 def test_receipts_are_shown_and_dead_ones_tried_again(command: Command) -> None:
     made = command("create", "GitHub", "--path", "github", "--preset", "github")
     for body in (b"{}", b"{broken\xff"):

@@ -13,6 +13,7 @@ from crossdock.cli.endpoint_change import EndpointId, change
 from crossdock.cli.endpoint_refusals import refusals, show_refusal
 from crossdock.cli.given import read_secret, read_settings
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
+from crossdock.cli.receipt_view import show_receipt
 from crossdock.cli.times import moment
 from crossdock.features.inbound.models import EndpointStatus, EndpointTarget, ReceiptStatus, WhilePaused
 from crossdock.features.inbound.schemas import (
@@ -267,7 +268,11 @@ def receipt(
     if body or file is not None or out is not None:
         run(write)
     else:
-        show_one(run(show), as_json=as_json)
+        found = run(show)
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            show_receipt(found)
 
 
 @app.command()

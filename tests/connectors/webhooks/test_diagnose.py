@@ -282,6 +282,8 @@ def test_a_proxy_that_is_not_trusted_is_named() -> None:
         hints = diagnose.diagnose(refused)
         assert "10.1.2.3" in hints[0]
         assert said in hints[0]
+        (hint,) = diagnose.diagnose(replace(refused, reason="proxy_untrusted"))
+        assert "10.1.2.3" in hint
 
 
 @pytest.mark.parametrize(
@@ -291,6 +293,7 @@ def test_a_proxy_that_is_not_trusted_is_named() -> None:
         ("topic_unknown", "topic_arns"),
         ("certificate_unavailable", "firewall"),
         ("certificate_wrong", "imitates"),
+        ("certificate_for_testing", "CROSSDOCK_TRUST_TEST_WEBHOOKS=true"),
     ],
 )
 def test_reasons_beyond_signatures_are_explained(reason: str, said: str) -> None:

@@ -17,6 +17,7 @@ from crossdock.connectors.webhooks.errors import (
     MissingSecretError,
     MissingSignatureError,
     StaleTimestampError,
+    TrialCertificateError,
     UnknownTopicError,
     UntrustedProxyError,
     WebhookRefusedError,
@@ -39,12 +40,13 @@ _ANY_AGE_S = 100 * 365 * 24 * 3600
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 # Where trying would find out nothing, and the error's own message says the rest.
 _SAID = {
-    UntrustedProxyError.code: "Name the proxy in CROSSDOCK_TRUSTED_PROXIES; see that no other way leads to the hub.",
     UnknownTopicError.code: "Add the topic to topic_arns in the endpoint's settings if it is yours.",
     CertificateUnavailableError.code: "See that the hub may call the place of the certificate over HTTPS (firewall, "
     "outgoing proxy, DNS); the sender sends again.",
     WrongCertificateError.code: "Somebody imitates the sender, or something between the hub and the web answers in its "
     "place; nothing needs to be done about the first.",
+    TrialCertificateError.code: "To try the set-up with it, start the hub with CROSSDOCK_TRUST_TEST_WEBHOOKS=true; "
+    "unset that when you are done.",
 }
 _UNTOUCHED = "pass the body on byte for byte: a proxy, or a program that reads and writes it anew, changes it"
 
@@ -81,7 +83,7 @@ class Refused:
 def diagnose(refused: Refused) -> list[str]:
     """What may be the matter, the most likely first, each with what to do about it."""
     match refused.reason:
-        case AddressRefusedError.code:
+        case AddressRefusedError.code | UntrustedProxyError.code:
             return _address_hints(refused)
         case MissingSecretError.code:
             return [f"No secret is set; set it with rotate-secret. {refused.preset.title}: {refused.preset.how_to}"]
@@ -215,6 +217,13 @@ def _with_other_body(request: InboundRequest) -> InboundRequest:
 
 def _address_hints(refused: Refused) -> list[str]:
     address = refused.source_address or "an unknown address"
+    if refused.reason == UntrustedProxyError.code:
+        return [
+            (
+                f"It came from {address}: if that is your proxy, name it in CROSSDOCK_TRUSTED_PROXIES, and see that no "
+                "other way leads to the hub."
+            )
+        ]
     hints = [f"It came from {address}, which is not in allowed_sources; add it if it is the sender's."]
     forwarded = refused.request.headers.get("x-forwarded-for")
     if forwarded is not None:

@@ -11,6 +11,7 @@ WebhookRefusedError             401  not proven to come from the sender
 ├── MissingSecretError               the endpoint has no secret to check with
 ├── UntrustedProxyError              what only a proxy can know came from no proxy of ours
 ├── WrongCertificateError            what signed it is no certificate of the sender's
+│   └── TrialCertificateError        `crossdock webhook sign` signed it, and that is not believed here
 └── UnknownTopicError                not from a topic that the endpoint accepts
 CertificateUnavailableError     503  the sender's certificate cannot be fetched now; it should send again
 AddressRefusedError             403  the source address is not on the list
@@ -102,6 +103,12 @@ class WrongCertificateError(WebhookRefusedError):
     """The certificate that the webhook is signed with is not the sender's, or is not valid."""
 
     code = "certificate_wrong"
+
+
+class TrialCertificateError(WrongCertificateError):
+    """The webhook was signed for testing, by `crossdock webhook sign`, which this hub does not believe."""
+
+    code = "certificate_for_testing"
 
 
 class UnknownTopicError(WebhookRefusedError):

@@ -27,7 +27,7 @@ from crossdock.connectors.webhooks.certificates import (
     SigningCertificate,
     read_certificates,
 )
-from crossdock.connectors.webhooks.errors import InvalidSettingsError, WrongCertificateError
+from crossdock.connectors.webhooks.errors import InvalidSettingsError, TrialCertificateError
 from crossdock.connectors.webhooks.preset import Preset
 
 _KEY_BITS = 2048
@@ -93,14 +93,11 @@ class TrialCertificates:
         self._urls = urls
 
     async def certificate(self, url: str, *, with_issuers: bool) -> SigningCertificate:
-        """The certificate at a URL; raises WrongCertificateError, or as the other source does."""
+        """The certificate at a URL; raises TrialCertificateError, or as the other source does."""
         if url not in self._urls:
             return await self._others.certificate(url, with_issuers=with_issuers)
         if url not in self._trusted:
-            raise WrongCertificateError(
-                "The webhook was signed for testing, by `crossdock webhook sign`, which is believed only where "
-                "CROSSDOCK_TRUST_TEST_WEBHOOKS is true."
-            )
+            raise TrialCertificateError
         return self._trusted[url]
 
 
