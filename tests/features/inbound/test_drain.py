@@ -312,3 +312,27 @@ async def test_a_batch_is_processed_in_its_place(hub: Hub, monkeypatch: pytest.M
         await eventually(lambda: is_done(hub))
     ids = {row["id"]: row["external_id"] for row in await hub.rows("SELECT id, external_id FROM receipts")}
     assert [ids[event.id] for event in ledger.published] == list("12345678")
+
+
+async def test_large_events_are_published_in_several_rows(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossdock.features.inbound.drain._ROW_BYTES", 5)
+    endpoint = await hub.endpoint(ordered=True)
+    await send(hub, endpoint, "a", "b", "c")
+    ledger = Ledger(hub)
+    async with hub.tasks(ledger) as tasks:
+        await drain(hub, endpoint, tasks)
+    assert [event.payload for event in ledger.published] == [b'"a"', b'"b"', b'"c"']
+    assert ledger.calls == 2
+
+
+async def test_a_row_whose_first_dies_is_not_overtaken(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossdock.features.inbound.drain._ROW_BYTES", 5)
+    endpoint = await hub.endpoint(ordered=True)
+    await send(hub, endpoint, "a", "b", "c")
+    await hub.rows("UPDATE receipts SET try_count = :a WHERE external_id = 'a'", AT_ONCE.max_tries - 1)
+    ledger = Ledger(hub)
+    ledger.errors[b'"a"'] = [UnavailableError()]
+    async with hub.tasks(ledger) as tasks:
+        await drain(hub, endpoint, tasks)
+    assert await states(hub) == {"a": "dead", "b": "processed", "c": "processed"}
+    assert [event.payload for event in ledger.published] == [b'"b"', b'"c"']

@@ -21,6 +21,8 @@ from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
 
 _BATCH = 100
+# Bodies in the file store are read one by one, but the events they become stand side by side in a row.
+_ROW_BYTES = 8 * 1024 * 1024
 # Then others get their turn; and a worker that stops need not wait for longer.
 _RUN_S = 10
 _BUSY_S = 1
@@ -125,6 +127,9 @@ class Drain:
                 continue
             if isinstance(step, Publish | Keep):
                 row.append((receipt, endpoint, step))
+                if _bytes_of(row) >= _ROW_BYTES:
+                    await self._publish(row)
+                    row = []
                 continue
             await self._publish(row)
             row = []
@@ -141,6 +146,8 @@ class Drain:
                 await self._processor.process_row(row)
         except UnavailableError as error:
             await self._failed(row[0][0], error, try_number=row[0][0].try_count + 1)
+            # The first has no more tries; the others of the row still come before those behind it.
+            raise _PausedError(0) from error
         except Exception:  # noqa: BLE001 - one of them it was: found in order, so that only it stands still
             for receipt, endpoint, step in row:
                 await self._one(receipt, endpoint, step, try_number=receipt.try_count + 1)
@@ -176,3 +183,7 @@ class Drain:
             receipt.tenant_id, receipt.id, try_count=try_number, error=storable(reason), retry_in_s=delay_s
         )
         raise _PausedError(delay_s) from error
+
+
+def _bytes_of(row: _Row) -> int:
+    return sum(len(step.event.payload) for _, _, step in row if isinstance(step, Publish))
