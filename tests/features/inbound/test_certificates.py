@@ -126,6 +126,7 @@ async def test_without_the_certificate_the_sender_is_asked_to_send_again(
     certificates.known = {PAYPAL_URL: CertificateUnavailableError("PayPal is away.")}
     answer = await _post(hub, _from_paypal(hub))
     assert (answer.status, answer.json["code"]) == (503, "certificate_unavailable")
+    assert b"PayPal is away" not in answer.body  # what the hub can reach, it tells its owner alone
     assert answer.headers["Retry-After"] == "10"
     await hub.refused_for("certificate_unavailable")
     assert await hub.stored() == {}

@@ -12,12 +12,12 @@ import pytest
 from crossdock.connectors.webhooks import BodyLimits
 from crossdock.db.engine import Database
 from crossdock.features.inbound.bodies import BodyPolicy
-from crossdock.features.inbound.schemas import EndpointCreated
+from crossdock.features.inbound.schemas import EndpointCreated, EndpointIn
 from crossdock.files.disk import DiskFiles
 from crossdock.files.store import FileStoreError
 from crossdock.kit.ids import IdKind, format_id
 from tests.connectors.webhooks.test_multipart_bodies import GIVEN, Part, multipart
-from tests.features.inbound.conftest import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, Hub, add_tenant, open_hub
+from tests.features.inbound.conftest import ACTOR, MAX_BODY_BYTES, MAX_UPLOAD_BYTES, Hub, add_tenant, open_hub
 from tests.serving import Answer
 from tests.waiting import eventually
 
@@ -325,6 +325,30 @@ async def test_a_slow_sender_loses_its_place(database: Database, files: _Watched
         sent = await hub.api.post("/webhooks/acme/none", body=LARGE)
         assert sent.status == 200
         assert await hub.count("receipts") == 1
+
+
+async def test_a_small_body_that_does_not_come_is_not_waited_for(database: Database) -> None:
+    async with open_hub(database, policy=BodyPolicy(patience_s=0.05)) as hub:
+        await hub.endpoint("none")
+        head = b"POST /webhooks/acme/none HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\n{"
+        assert b"body_too_slow" in await raw_request(hub, head)
+        assert (await hub.api.post("/webhooks/acme/none", body=b"{}")).status == 200
+
+
+async def test_one_tenants_large_bodies_leave_places_to_the_others(database: Database, files: _Watched) -> None:
+    policy = BodyPolicy(inline_bytes=1_000, at_once=4, wait_s=0)
+    async with open_hub(database, files=files, policy=policy) as hub:
+        endpoint = await hub.endpoint("none")
+        given = EndpointIn(name="Test", path="none", preset="none")
+        await hub.endpoints.create(await add_tenant(database, "other"), ACTOR, given)
+        files.may_write.clear()
+        sent = [asyncio.create_task(hub.send(endpoint, LARGE)) for _ in range(3)]
+        await eventually(lambda: files.writing == 3)
+        assert (await hub.send(endpoint, LARGE)).json["code"] == "too_many_large_bodies"
+        sent.append(asyncio.create_task(hub.api.post("/webhooks/other/none", body=LARGE)))
+        await eventually(lambda: files.writing == 4)
+        files.may_write.set()
+        assert [answer.status for answer in await asyncio.gather(*sent)] == [200] * 4
 
 
 async def raw_request(hub: Hub, sent: bytes) -> bytes:

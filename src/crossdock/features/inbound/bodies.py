@@ -16,6 +16,7 @@ from starlette.types import Scope
 from crossdock.connectors.webhooks import BodyLimits
 from crossdock.features.inbound.errors import BodyTooSlowError, TooManyLargeBodiesError
 from crossdock.files.store import FileStore, FileStoreError, file_key
+from crossdock.http.hot_routes import whole_body
 from crossdock.kit.ids import new_uuid
 
 _DEFAULT_LIMITS = BodyLimits()
@@ -25,8 +26,8 @@ _DEFAULT_LIMITS = BodyLimits()
 class BodyPolicy:
     """What counts as large, and what large bodies may take.
 
-    One waits `wait_s` for one of `at_once` places. A body may always take `patience_s`, and longer at
-    `least_bytes_per_s`.
+    One waits `wait_s` for one of `at_once` places, of which no tenant gets the last quarter. A body may
+    always take `patience_s`, and large ones longer at `least_bytes_per_s`.
     """
 
     inline_bytes: int = 128 * 1024
@@ -44,6 +45,7 @@ class Bodies:
         self._files = files
         self._policy = policy
         self._coming = asyncio.Semaphore(policy.at_once)
+        self._coming_to: dict[UUID, asyncio.Semaphore] = {}
         self._read_again = asyncio.Semaphore(policy.at_once)
 
     @property
@@ -60,8 +62,16 @@ class Bodies:
         declared = _declared(scope)
         return declared is not None and declared <= self._policy.inline_bytes
 
+    async def small(self, request: Request) -> bytes:
+        """The body of a request that is small; raises BodyTooSlowError or ClientDisconnect."""
+        try:
+            async with asyncio.timeout(self._policy.patience_s):
+                return await whole_body(request)
+        except TimeoutError:
+            raise BodyTooSlowError from None
+
     @asynccontextmanager
-    async def reading(self, request: Request) -> AsyncIterator[bytes]:
+    async def reading(self, request: Request, tenant_id: UUID) -> AsyncIterator[bytes]:
         """The body of a request that is not small, with a place in memory for as long as the block lasts.
 
         Raises TooManyLargeBodiesError, BodyTooSlowError, or ClientDisconnect.
@@ -71,7 +81,7 @@ class Bodies:
             # One without a length takes a place as soon as it is large; a compressed one may become so.
             has_place = _length(request.scope) > policy.inline_bytes or _is_encoded(request.scope)
             if has_place:
-                await place.enter_async_context(self._place())
+                await place.enter_async_context(self._place(tenant_id))
             chunks: list[bytes] = []
             size, since_s = 0, loop.time()
             try:
@@ -82,7 +92,7 @@ class Bodies:
                         if not has_place and size > policy.inline_bytes:
                             has_place, asked_s = True, loop.time()
                             deadline.reschedule(None)
-                            await place.enter_async_context(self._place())
+                            await place.enter_async_context(self._place(tenant_id))
                             since_s += loop.time() - asked_s
                         deadline.reschedule(since_s + policy.patience_s + size / policy.least_bytes_per_s)
             except TimeoutError:
@@ -116,16 +126,20 @@ class Bodies:
         return self._files.read(key, offset=offset, length=length)
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._policy.wait_s):
-                await self._coming.acquire()
-        except TimeoutError:
-            raise TooManyLargeBodiesError from None
-        try:
+    async def _place(self, tenant_id: UUID) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self._policy.wait_s):
+                    # Whoever finds one endpoint's URL could fill all places; other tenants keep some.
+                    await held.enter_async_context(self._places_of(tenant_id))
+                    await held.enter_async_context(self._coming)
+            except TimeoutError:
+                raise TooManyLargeBodiesError from None
             yield
-        finally:
-            self._coming.release()
+
+    def _places_of(self, tenant_id: UUID) -> asyncio.Semaphore:
+        at_once = self._policy.at_once
+        return self._coming_to.setdefault(tenant_id, asyncio.Semaphore(at_once - at_once // 4))
 
 
 def _declared(scope: Scope) -> int | None:

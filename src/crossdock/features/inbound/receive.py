@@ -44,7 +44,7 @@ from crossdock.features.inbound.public_url import public_url_of
 from crossdock.features.inbound.refusal_samples import RefusalSample
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
 from crossdock.http.correlation import correlation_id_of
-from crossdock.http.hot_routes import hot_route, whole_body
+from crossdock.http.hot_routes import hot_route
 from crossdock.http.source_address import came_via_trusted_proxy, source_address_of
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
@@ -104,16 +104,20 @@ class Receiver:
             if door.refuses:
                 raise EndpointPausedError(retry_after_s=_PAUSED_RETRY_S)
             if self._bodies.is_small(request.scope):
-                inbound = self._with_body(request, door, await whole_body(request))
+                inbound = self._with_body(request, door, await self._bodies.small(request))
                 return await self._take(request, door, preset, inbound)
-            async with self._bodies.reading(request) as body:
+            async with self._bodies.reading(request, door.tenant_id) as body:
                 inbound = self._with_body(request, door, body)
                 return await self._take(request, door, preset, inbound)
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
-        except (AddressRefusedError, CertificateUnavailableError) as error:
+        except AddressRefusedError as error:
             self._note(request, door, preset, error, inbound)
             raise
+        except CertificateUnavailableError as error:
+            self._note(request, door, preset, error, inbound)
+            # What our network can reach is nobody's business who has proven nothing.
+            raise CertificateUnavailableError from None
         except WebhookRefusedError as error:
             self._note(request, door, preset, error, inbound)
             if preset.refused is not None:
@@ -152,7 +156,7 @@ class Receiver:
             certificates=self._certificates,
             tolerance_s=door.tolerance_s,
         )
-        if self._bodies.is_large(inbound.body):
+        if self._bodies.is_large(inbound.body) or inbound.headers.get("content-encoding") is not None:
             parsed = await asyncio.to_thread(_parsed, preset, inbound, self._bodies.limits)
         else:
             parsed = _parsed(preset, inbound, self._bodies.limits)
