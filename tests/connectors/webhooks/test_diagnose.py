@@ -16,6 +16,7 @@ import pytest
 from crossdock.connectors.webhooks import InboundRequest, Preset, diagnose, preset_for, presets, sign, verify
 from crossdock.connectors.webhooks.diagnose import MAX_BODY_BYTES, OtherSecret, Refused, signs
 from crossdock.connectors.webhooks.errors import WebhookRefusedError
+from crossdock.connectors.webhooks.presets.sendgrid import new_private_key, public_key_of
 from tests.connectors.webhooks.bodies import SMS
 from tests.connectors.webhooks.samples import NOW, OTHER_SECRET, SAMPLES, SECRET, URL, Sample, changed, sample_id
 from tests.connectors.webhooks.samples import signed as honest
@@ -41,9 +42,21 @@ def hints_for(
 
 def test_a_wrong_secret_alone_gives_the_plain_hints() -> None:
     hints = hints_for("github", signed("github", secret=OTHER_SECRET))
-    assert "none of the endpoint's secrets" in hints[0]
+    assert "Compare the secret here" in hints[0]
     assert "byte for byte" in hints[1]
     assert len(hints) == 2
+
+
+def test_where_the_sender_makes_the_secret_the_plain_hints_say_where_it_is() -> None:
+    for name in ("stripe", "hubspot"):
+        assert presets()[name].how_to in hints_for(name, signed(name, secret=OTHER_SECRET))[0]
+
+
+def test_sendgrids_line_breaks_that_got_lost_are_recognized() -> None:
+    private = new_private_key()
+    sent = b'[{"event":"open"},\r\n{"event":"bounce"}]\r\n'
+    request = changed(signed("sendgrid", sent, secret=private), body=sent.replace(b"\r\n", b"\n"))
+    assert "CRLF instead of LF" in hints_for("sendgrid", request, secrets=[public_key_of(private)])[0]
 
 
 def test_where_the_url_is_signed_the_plain_hints_name_it() -> None:
@@ -70,6 +83,8 @@ _SENT_BODIES = [
         "as JSON indented by 2",
     ),
     (b'{"a":1,"b":2}', b'{"b": 2, "a": 1}', "as compact JSON with its keys in order"),
+    (b'{"a":1}\n', b'{\n  "a": 1\n}', "as compact JSON and a line break at its end"),
+    (b'{"a":1}\r\n', b'{"a": 1}', "as compact JSON and a line break (CRLF) at its end"),
     (BODY, gzip.compress(BODY, mtime=0), "decompressed"),
     (b'"zo\xc3\xab"', b'"zo\xc3\x83\xc2\xab"', "ISO 8859-1"),
     (b"\xef\xbb\xbf{}", b"{}", None),
@@ -80,7 +95,7 @@ _SENT_BODIES = [
 def test_a_body_that_was_changed_on_its_way_is_recognized(sent: bytes, arrived: bytes, said: str | None) -> None:
     hints = hints_for("github", changed(signed("github", sent), body=arrived))
     if said is None:
-        assert "none of the endpoint's secrets" in hints[0]
+        assert "Compare the secret here" in hints[0]
     else:
         assert said in hints[0]
         assert "byte for byte" in hints[0]
@@ -370,7 +385,7 @@ def test_the_work_is_bounded(size: int) -> None:
 def test_a_huge_body_is_not_varied() -> None:
     request = signed("github", b'"' + b"x" * MAX_BODY_BYTES + b'"')
     hints = hints_for("github", changed(request, body=request.body + b"\n"))
-    assert "none of the endpoint's secrets" in hints[0]
+    assert "Compare the secret here" in hints[0]
 
 
 @pytest.mark.parametrize(
@@ -403,3 +418,6 @@ def test_what_is_signed_is_found_out_by_signing() -> None:
     assert not signs(github, signed("github"), other_url)
     assert signs(twilio, signed("twilio", SMS), other_url)
     assert not signs(presets()["none"], signed("github"), other_body)
+    for keys_elsewhere in ("sendgrid", "paypal"):
+        assert signs(presets()[keys_elsewhere], signed("github"), other_body)
+        assert not signs(presets()[keys_elsewhere], signed("github"), other_url)

@@ -193,7 +193,10 @@ class _Trial:
 
 
 def signs(preset: Preset, request: InboundRequest, change: Callable[[InboundRequest], InboundRequest]) -> bool:
-    """Whether the preset's signature depends on what `change` changes; False where signing cannot be tried."""
+    """Whether the preset's signature depends on what `change` changes.
+
+    Where signing cannot be tried, since the key is the sender's alone, it is the body: all of those sign that.
+    """
     empty = replace(request, body=b"a=1")
     try:
         secrets = [preset.signature.new_secret()]
@@ -202,7 +205,7 @@ def signs(preset: Preset, request: InboundRequest, change: Callable[[InboundRequ
             for candidate in (empty, empty, change(empty))
         )
     except (CrossdockError, ValueError):
-        return False
+        return change(empty).body != empty.body
     known, differs = set(one.headers.items()), set(other.headers.items())
     return known == set(again.headers.items()) and known != differs
 
@@ -267,8 +270,9 @@ def _plain_hints(refused: Refused) -> list[str]:
     where = "shows" if refused.preset.secret_from is SecretOrigin.SENDER else "was given"
     hints = [
         (
-            f"The signature fits none of the endpoint's secrets: compare the one here with that which {title} {where} "
-            "for this very URL; test and live have different ones. Set it with rotate-secret."
+            f"Compare the secret here with that which {title} {where} for this very URL; test and live have different "
+            "ones. Set it with rotate-secret."
+            f"{_where_it_is(refused.preset)}"
         )
     ]
     if signs(refused.preset, refused.request, _with_other_url):
@@ -279,6 +283,10 @@ def _plain_hints(refused: Refused) -> list[str]:
     if signs(refused.preset, refused.request, _with_other_body):
         hints.append(f"If something stands between {title} and the hub, it has to {_UNTOUCHED}.")
     return hints
+
+
+def _where_it_is(preset: Preset) -> str:
+    return f" {preset.title}: {preset.how_to}" if preset.secret_from is SecretOrigin.SENDER else ""
 
 
 def _whose(other: OtherSecret) -> str:

@@ -38,7 +38,7 @@ _CONTENTS = (
 def bodies(body: bytes) -> Iterator[tuple[str, bytes]]:
     """The body as it may have been, and how that differs."""
     seen = {body}
-    for make in (_other_ends, _other_json, _other_forms, _other_characters):
+    for make in (_other_ends, _other_json, _other_forms, _other_characters, _other_json_lines):
         for what, candidate in make(body):
             if candidate not in seen:
                 seen.add(candidate)
@@ -87,6 +87,13 @@ def _other_json(body: bytes) -> Iterator[tuple[str, bytes]]:
         for indent in (2, 4):
             text = json.dumps(document, indent=indent, ensure_ascii=False, sort_keys=in_order)
             yield f"as JSON indented by {indent}{order}", text.encode("utf-8", "surrogatepass")
+
+
+def _other_json_lines(body: bytes) -> Iterator[tuple[str, bytes]]:
+    """As files and some senders end it; whoever writes JSON anew loses that as well."""
+    for what, candidate in _other_json(body):
+        yield f"{what} and a line break at its end", candidate + b"\n"
+        yield f"{what} and a line break (CRLF) at its end", candidate + b"\r\n"
 
 
 def _other_forms(body: bytes) -> Iterator[tuple[str, bytes]]:
