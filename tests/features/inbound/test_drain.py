@@ -5,6 +5,7 @@ import pytest
 
 from crossdock.connectors.webhooks import EventIdentity
 from crossdock.db.engine import Role
+from crossdock.features.inbound.drain_locks import DrainLocks
 from crossdock.features.inbound.handlers import ReceivedWebhook, RejectedError
 from crossdock.features.inbound.queue import DRAIN
 from crossdock.kit.errors import UnavailableError
@@ -336,3 +337,27 @@ async def test_a_row_whose_first_dies_is_not_overtaken(hub: Hub, monkeypatch: py
         await drain(hub, endpoint, tasks)
     assert await states(hub) == {"a": "dead", "b": "processed", "c": "processed"}
     assert [event.payload for event in ledger.published] == [b'"b"', b'"c"']
+
+
+async def test_a_drain_that_is_cancelled_as_it_ends_keeps_no_lock(hub: Hub) -> None:
+    endpoint = endpoint_key(await hub.endpoint(ordered=True))
+    locks = hub.work.locks
+    begun = asyncio.Event()
+
+    async def hold() -> None:
+        async with locks.hold(endpoint):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hold())
+    await begun.wait()
+    async with locks._turn:
+        for _ in range(2):  # such as by a task's time limit, and by the end of the worker
+            task.cancel()
+            await asyncio.sleep(0)
+        with suppress(asyncio.CancelledError):
+            await task
+    other = DrainLocks(database=hub.database)
+    async with other.hold(endpoint) as held:
+        assert held is not None
+    await other.stop()

@@ -84,16 +84,15 @@ class DrainLocks:
         return connection if got else None
 
     async def _unlock(self, connection: "asyncpg.Connection[asyncpg.Record]", endpoint_id: UUID) -> None:
-        async with self._turn:
-            if connection.is_closed():
-                return
-            try:
-                await connection.execute(_UNLOCK, _name(endpoint_id))
-            except BaseException as error:
-                # The other drains stop when they see it, and begin again.
-                connection.terminate()
-                if not isinstance(error, CONNECTION_LOST):
-                    raise
+        try:
+            async with self._turn:
+                if not connection.is_closed():
+                    await connection.execute(_UNLOCK, _name(endpoint_id))
+        except BaseException as error:
+            # Cancelled or failed, it may still be held. The other drains stop when they see it, and begin again.
+            connection.terminate()
+            if not isinstance(error, CONNECTION_LOST):
+                raise
 
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is None or self._connection.is_closed():
