@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 from uuid import uuid4
 
 import asyncpg
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from crossdock.db import migrate
 from crossdock.db.urls import libpq_url, sqlalchemy_url
 from tests.postgres import create_database, drop_database
+from tests.waiting import eventually
 
 
 def _check(connection: Connection) -> None:
@@ -48,3 +50,43 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(server_url: str
         await owner.execute(f"DROP DATABASE {name}")
     finally:
         await owner.close()
+
+
+async def test_a_migration_does_not_lock_endpoints_while_it_waits_for_receipts(server_url: str) -> None:
+    url = await create_database(server_url, "template0")
+    try:
+        await _upgrade_to(url, "0003")
+        worker = await asyncpg.connect(libpq_url(url))
+        async with worker.transaction():
+            # As a worker does in one statement: receipts first, and their endpoints next.
+            await worker.execute("SELECT FROM receipts")
+            migration = asyncio.create_task(migrate.upgrade(url))
+            await eventually(partial(_waits_for_a_lock, worker))
+            await worker.execute("SELECT FROM webhook_endpoints")
+        await worker.close()
+        await migration
+        assert await migrate.current_revision(url) == migrate.newest_revision()
+    finally:
+        await drop_database(server_url, url)
+
+
+async def _upgrade_to(url: str, revision: str) -> None:
+    def upgrade(connection: Connection) -> None:
+        config = migrate.alembic_config("")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    engine = create_async_engine(sqlalchemy_url(url))
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(upgrade)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+async def _waits_for_a_lock(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    waits: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL)"
+    )
+    return waits

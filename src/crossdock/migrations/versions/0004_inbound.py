@@ -15,6 +15,8 @@ _TENANT_IS_OURS = "tenant_id = nullif(current_setting('crossdock.tenant', true),
 
 
 def upgrade() -> None:
+    # In the order in which workers ask for them: the other way round, they and we would wait for each other.
+    op.execute("LOCK TABLE receipts, webhook_endpoints IN ACCESS EXCLUSIVE MODE")
     op.execute("ALTER TYPE endpoint_target ADD VALUE 'handler'")
     op.execute("ALTER TYPE receipt_status ADD VALUE 'split' AFTER 'stored'")
     op.execute("CREATE TYPE while_paused AS ENUM ('hold', 'refuse')")
