@@ -19,6 +19,7 @@ from crossdock.connectors.webhooks.errors import (
     StaleTimestampError,
     TrialCertificateError,
     UnknownTopicError,
+    UnlistedSenderError,
     UntrustedProxyError,
     WebhookRefusedError,
     WrongCertificateError,
@@ -40,6 +41,8 @@ _ANY_AGE_S = 100 * 365 * 24 * 3600
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 # Where trying would find out nothing, and the error's own message says the rest.
 _SAID = {
+    UnlistedSenderError.code: "If it is yours, add it to the endpoint's settings; if not, somebody imitates the "
+    "sender, and nothing needs to be done.",
     UnknownTopicError.code: "Add the topic to topic_arns in the endpoint's settings if it is yours.",
     CertificateUnavailableError.code: "See that the hub may call the place of the certificate over HTTPS (firewall, "
     "outgoing proxy, DNS); the sender sends again.",

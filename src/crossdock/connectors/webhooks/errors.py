@@ -4,6 +4,7 @@ WebhookRefusedError             401  not proven to come from the sender
 ├── MissingSignatureError
 ├── MalformedSignatureError
 ├── WrongSignatureError
+│   └── UnlistedSenderError          from somebody whom the endpoint's settings do not name
 ├── MissingTimestampError
 ├── MalformedTimestampError
 ├── StaleTimestampError
@@ -61,6 +62,12 @@ class WrongSignatureError(WebhookRefusedError):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or "The webhook's signature fits none of the endpoint's secrets.")
+
+
+class UnlistedSenderError(WrongSignatureError):
+    """The webhook comes from somebody whom the endpoint's settings do not name."""
+
+    code = "sender_unlisted"
 
 
 class MissingTimestampError(WebhookRefusedError):

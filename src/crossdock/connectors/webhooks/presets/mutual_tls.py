@@ -28,6 +28,7 @@ from crossdock.connectors.webhooks.errors import (
     MalformedSignatureError,
     MissingSecretError,
     MissingSignatureError,
+    UnlistedSenderError,
     UntrustedProxyError,
     WrongSignatureError,
 )
@@ -95,7 +96,7 @@ class CertificateCheck(SecretFree):
         _check_verified(request, settings)
         given = read_certificate(_only(request, settings.header), settings.format)
         if not any(given.shares(accepted) for accepted in self.accepted):
-            raise WrongSignatureError("The webhook's certificate is not one of those that the endpoint accepts.")
+            raise UnlistedSenderError("The webhook's certificate is not one of those that the endpoint accepts.")
         return Verified()
 
     def sign(

@@ -23,8 +23,8 @@ from crossdock.connectors.webhooks.errors import (
     MalformedSignatureError,
     MissingSecretError,
     MissingSignatureError,
+    UnlistedSenderError,
     UnsupportedBodyError,
-    WrongSignatureError,
 )
 from crossdock.connectors.webhooks.identity import EventIdentity, member, text_of
 from crossdock.connectors.webhooks.preset import Answer, Configured, Preset
@@ -79,7 +79,9 @@ class OrganizationCheck(SecretFree, ReadsBody):
         if not isinstance(organization, str) or len(organization) < _SIGNIFICANT:
             raise MalformedSignatureError("The webhook's OrganizationId is not one of Salesforce's ids.")
         if organization[:_SIGNIFICANT] not in {one[:_SIGNIFICANT] for one in self.organization_ids}:
-            raise WrongSignatureError("The webhook comes from an organization that is not in organization_ids.")
+            raise UnlistedSenderError(
+                f"The webhook comes from organization {organization[:18]!r}, which is not in organization_ids."
+            )
         return Verified()
 
     def sign(self, request: InboundRequest, *, secrets: Sequence[str], now: datetime) -> InboundRequest:
