@@ -162,6 +162,18 @@ async def test_the_newest_twenty_are_kept(hub: Hub) -> None:
     assert [row["reason"] for row in kept] == ["other", *(f"r{number}" for number in range(10, 30))]
 
 
+async def test_after_looking_into_some_it_rests(hub: Hub) -> None:
+    endpoint = await hub.endpoint()
+    samples = samples_of(hub)
+    for _ in range(10):
+        samples.offer(partial(sample_of, hub, endpoint))
+    await samples.write_some()
+    await samples.write_some()
+    assert await hub.count("webhook_refusals") == 5
+    await samples.write_all()
+    assert await hub.count("webhook_refusals") == 10
+
+
 async def test_a_list_has_pages_newest_first(hub: Hub) -> None:
     endpoint = await hub.endpoint()
     samples = samples_of(hub)

@@ -27,12 +27,16 @@ from crossdock.connectors.webhooks.errors import (
 )
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
-from crossdock.connectors.webhooks.signature import SignatureMethod, Verified
+from crossdock.connectors.webhooks.signature import ReadsBody, SignatureMethod, Verified
 from crossdock.connectors.webhooks.telltales import looks_like
 from crossdock.kit.errors import CrossdockError
 
-# Larger bodies are not varied, and count against the bytes like others.
+# Of larger ones the beginning alone is kept; those below are tried as they came.
 MAX_BODY_BYTES = 1_000_000
+# Anybody may send what is refused, and writing a megabyte anew in every way takes many seconds.
+_MOST_VARIED_BYTES = 64_000
+# How much dearer it is to read a body than to hash it.
+_READING = 16
 _MOST_TRIES = 400
 _MOST_BYTES = 16_000_000
 _MOST_OTHERS = 60
@@ -155,7 +159,9 @@ class _Trial:
 
     def _other_bodies(self, secrets: Sequence[str], also: str) -> Iterator[str]:
         refused = self._refused
-        if len(refused.request.body) > MAX_BODY_BYTES or not signs(refused.preset, refused.request, _with_other_body):
+        if len(refused.request.body) > _MOST_VARIED_BYTES or not signs(
+            refused.preset, refused.request, _with_other_body
+        ):
             return
         for how, body in variants.bodies(refused.request.body):
             if self._fits(replace(refused.request, body=body), secrets):
@@ -182,7 +188,7 @@ class _Trial:
         return self._verified(method or self._refused.preset.signature, request, secrets) is not None
 
     def _verified(self, method: SignatureMethod, request: InboundRequest, secrets: Sequence[str]) -> Verified | None:
-        cost = (len(request.body) + 1) * max(1, len(secrets))
+        cost = (len(request.body) + 1) * (_READING if isinstance(method, ReadsBody) else max(1, len(secrets)))
         if self._tries_left <= 0 or self._bytes_left < cost:
             return None
         self._tries_left -= 1

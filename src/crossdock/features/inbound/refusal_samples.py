@@ -26,6 +26,8 @@ _OVERHEAD_BYTES = 1_000
 _START_BYTES = 10_000
 # Finding out what is the matter takes thousandths of a second each; so many in a round leave time for others.
 _A_ROUND = 5
+# After a round, for so many times as long as it took.
+_REST = 4
 
 _log = structlog.get_logger(__name__)
 
@@ -62,6 +64,7 @@ class RefusalSamples:
         self._secret_box = secret_box
         self._waiting: list[RefusalSample] = []
         self._waiting_bytes = 0
+        self._rests_until_s = 0.0
 
     def offer(self, make: Callable[[], RefusalSample]) -> None:
         """Take a sample, which is made only if there is room for it; costs no input or output."""
@@ -73,7 +76,17 @@ class RefusalSamples:
             self._waiting_bytes += sample.size_bytes
 
     async def write_some(self) -> None:
-        """Look into the first few that wait, and store them; never raises."""
+        """Look into the first few that wait, and store them; never raises.
+
+        Does nothing while it rests from the last time: whoever has webhooks refused shall not have the processor.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        if began_s >= self._rests_until_s:
+            await self._write_first()
+            self._rests_until_s = loop.time() + _REST * (loop.time() - began_s)
+
+    async def _write_first(self) -> None:
         taken, self._waiting = self._waiting[:_A_ROUND], self._waiting[_A_ROUND:]
         self._waiting_bytes -= sum(sample.size_bytes for sample in taken)
         by_tenant: dict[UUID, list[RefusalSample]] = defaultdict(list)
@@ -88,7 +101,7 @@ class RefusalSamples:
     async def write_all(self) -> None:
         """Look into all that wait, and store them; never raises."""
         while self._waiting:
-            await self.write_some()
+            await self._write_first()
 
     async def _write_for(self, tenant_id: UUID, samples: Sequence[RefusalSample]) -> None:
         known = await self._known_secrets(tenant_id, {sample.preset.name for sample in samples})
