@@ -80,7 +80,7 @@ async def test_paypals_webhook_for_testing_is_believed_where_that_is_set(
 ) -> None:
     request = made(sign(tmp_path, "paypal", PAYPAL, "--secret", WEBHOOK_ID), PAYPAL)
     assert (await believed(transport, "paypal", request, trust_test_webhooks=True)).secret_index == 0
-    with pytest.raises(WrongCertificateError, match="CROSSDOCK_TRUST_TEST_WEBHOOKS"):
+    with pytest.raises(WrongCertificateError, match="signed for testing"):
         await believed(transport, "paypal", request)
 
 
@@ -95,7 +95,7 @@ async def test_a_message_of_snss_for_testing_is_believed_where_that_is_set(
     request = made(sign(tmp_path, "amazon_sns", body, "--settings", str(settings)), body)
     found = await believed(transport, "amazon_sns", request, SNS_SETTINGS, trust_test_webhooks=True)
     assert found.timestamp is not None
-    with pytest.raises(WrongCertificateError, match="CROSSDOCK_TRUST_TEST_WEBHOOKS"):
+    with pytest.raises(WrongCertificateError, match="signed for testing"):
         await believed(transport, "amazon_sns", request, SNS_SETTINGS)
 
 

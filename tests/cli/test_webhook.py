@@ -85,7 +85,7 @@ def test_the_body_can_come_from_standard_input() -> None:
     ("arguments", "said"),
     [
         (("--preset", "nobody", "--secret", "s"), "There is no preset 'nobody'"),
-        (("--preset", "github"), "empty"),
+        (("--preset", "github"), "what GitHub signs with: --secret"),
     ],
 )
 def test_what_cannot_be_signed_is_said_in_a_line(body: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -7,6 +7,7 @@ from crossdock.connectors.webhooks import Preset
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
 from crossdock.connectors.webhooks.presets.sendgrid import SendGridSignature, new_private_key, public_key_of
 from crossdock.connectors.webhooks.trial_certificates import signing_as
+from crossdock.kit.errors import InvalidInputError
 from crossdock.kit.secret_files import read_or_make
 from crossdock.settings import Settings
 
@@ -32,6 +33,10 @@ def own_signer(preset: Preset, secret: str) -> tuple[Preset, str]:
         secret = read_or_make(path, new_private_key)
         _say(f"Signed with the key in {path}. For the endpoint to believe it, its secret has to be:")
         _say(public_key_of(secret))
+    if method.needs_secret and not secret:
+        raise InvalidInputError(
+            f"Say what {preset.title} signs with: --secret, or CROSSDOCK_WEBHOOK_SECRET; the endpoint has the same."
+        )
     return preset, secret
 
 

@@ -95,7 +95,7 @@ class BrokenEndpointError(UnavailableError):
 
 
 class EndpointPausedError(UnavailableError):
-    """The endpoint is paused, and takes nothing until it is enabled again; send it again later."""
+    """The endpoint is paused, and takes nothing until it is resumed; send it again later."""
 
     code = "endpoint_paused"
 

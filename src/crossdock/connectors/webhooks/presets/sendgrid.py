@@ -133,7 +133,8 @@ def _private_key(secret: str) -> EllipticCurvePrivateKey:
         key = None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
         raise InvalidSettingsError(
-            "SendGrid's webhooks are signed with a private key: give one of the curve P-256, in PEM or base64."
+            "SendGrid's webhooks are signed with a private key, which SendGrid alone has: to try, give one of your own "
+            "(P-256, in PEM or base64), or none to `crossdock webhook sign`, which then makes one."
         )
     return key
 
