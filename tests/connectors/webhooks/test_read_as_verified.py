@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from crossdock.connectors.webhooks import Headers, InboundRequest, presets, read_document, sign, verify
+from crossdock.connectors.webhooks import Headers, InboundRequest, presets, read_document, read_scheme, sign, verify
 from crossdock.connectors.webhooks.errors import (
     InvalidBodyError,
     MalformedSignatureError,
+    MissingSecretError,
     UnsupportedBodyError,
     WebhookRefusedError,
     WrongSignatureError,
@@ -136,3 +137,10 @@ def test_an_id_cannot_take_in_the_time_and_a_part_of_the_body() -> None:
         _standard([signature], SHARED_KEY, "a.b.1")
     with pytest.raises(MalformedSignatureError, match="could be the time"):
         _standard([signature], SHARED_KEY, 'msg_1.1700000000.{"text":"')
+
+
+def test_a_secret_that_the_settings_no_longer_fit_proves_nothing() -> None:
+    scheme = read_scheme({"header": "X-Signature", "secret_encoding": "base64"})
+    request = InboundRequest(url=URL, headers=Headers([("X-Signature", "0" * 64)]), body=b"{}")
+    with pytest.raises(MissingSecretError, match="not written as base64"):
+        verify(scheme, request=request, secrets=["no base64!"], now=NOW)

@@ -47,6 +47,11 @@ async def test_no_secret_is_stored_or_audited_in_clear(hub: Hub) -> None:
             assert secret.encode().hex() not in stored
 
 
+async def test_a_blank_secret_is_refused(hub: Hub) -> None:
+    answer = await hub.api.post(PATH, json=NEW | {"preset": "stripe", "secret": " \n"})
+    assert (answer.status, pointers(answer.json)) == (422, ["/secret"])
+
+
 async def test_a_preset_without_secrets_takes_none(hub: Hub) -> None:
     answer = await hub.api.post(PATH, json=NEW | {"preset": "none", "secret": "useless"})
     assert answer.status == 422

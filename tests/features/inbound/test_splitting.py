@@ -141,6 +141,15 @@ async def test_a_large_batch_is_split_in_one_go(hub: Hub) -> None:
     assert await hub.count("pgqueuer") == 10_001
 
 
+async def test_long_headers_are_not_stored_with_each_of_many_events(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splitting, "_MOST_HEADER_BYTES", 2_000)
+    await hub.send(await hub.endpoint("batches"), b"[1, 2]", headers={"X-Long": "x" * 1_000})
+    await hub.work_off()
+    receipt = await hub.only_receipt()
+    assert receipt["state"] == "dead"
+    assert "repeated with each of 2 events" in receipt["error"]
+
+
 async def test_splitting_twice_at_once_splits_once(hub: Hub) -> None:
     await hub.send(await hub.endpoint("batches"), b'[{"n": 1}, {"n": 2}]')
     run = await _parent_run(hub)

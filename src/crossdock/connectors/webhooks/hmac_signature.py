@@ -9,6 +9,7 @@ from crossdock.connectors.webhooks.errors import (
     FutureTimestampError,
     MalformedSignatureError,
     MalformedTimestampError,
+    MissingSecretError,
     MissingSignatureError,
     MissingTimestampError,
     StaleTimestampError,
@@ -53,7 +54,14 @@ class HmacSignature:
         parts = self._header_parts(request)
         timestamp = self._timestamp_text(request, parts)
         given = self._given(parts)
-        found = first_match(self._expected(request, timestamp, secrets), given)
+        try:
+            expected = self._expected(request, timestamp, secrets)
+        except ValueError:
+            # The settings were changed since it was set.
+            raise MissingSecretError(
+                f"A secret is not written as {self.scheme.secret_encoding}; set it anew."
+            ) from None
+        found = first_match(expected, given)
         rule = self.scheme.timestamp
         signed_at = None if rule is None else check_age(timestamp, rule, now, tolerance_s)
         return Verified(found, signed_at)

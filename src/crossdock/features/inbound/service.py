@@ -266,6 +266,9 @@ def _secret(preset: Preset, given: str | None) -> tuple[bool, str | None]:
         # What the hub made up, no sender could ever sign with.
         from_hub = preset.secret_from is SecretOrigin.HUB
         return (True, preset.signature.new_secret()) if from_hub else (False, None)
+    if not given.strip():
+        # Such as a variable that was empty: anybody would guess it.
+        raise InvalidEndpointError("The secret is blank.", (Fault("/secret", "is blank"),))
     preset.signature.check_secret(given, pointer="/secret")
     return False, given
 

@@ -18,6 +18,8 @@ from crossdock.mapping.json_values import JsonValue
 
 # So many at a time: whoever else has something to do gets a turn in between.
 _PARTS_PER_TURN = 50
+# Headers are not signed, and each part keeps them: what is 60 kB long must not be stored 10,000 times.
+_MOST_HEADER_BYTES = 64_000_000
 # What these say of the whole body is not so of a part.
 _OF_THE_WHOLE = frozenset({"content-type", "content-encoding", "content-length", "transfer-encoding"})
 
@@ -25,11 +27,15 @@ _OF_THE_WHOLE = frozenset({"content-type", "content-encoding", "content-length",
 async def parts_of(receipt: DueReceipt, endpoint: DueEndpoint, divide: Divide) -> Sequence[NewReceipt]:
     """The receipts of the single events, with the ids that follow the whole's.
 
-    Raises UnprocessableReceiptError for more than 10,000.
+    Raises UnprocessableReceiptError for more than 10,000, and for very long headers of very many.
     """
     if len(divide.parts) > MOST_PARTS:
         raise UnprocessableReceiptError(
             f"The body brings {len(divide.parts)} events; {MOST_PARTS} are the most of one webhook."
+        )
+    if len(divide.parts) * sum(len(name) + len(value) for name, value in receipt.headers) > _MOST_HEADER_BYTES:
+        raise UnprocessableReceiptError(
+            f"The headers, repeated with each of {len(divide.parts)} events, would be too long to store."
         )
     expression = compile_expression(endpoint.event_id_expression) if endpoint.event_id_expression else None
     kept = [(name, value) for name, value in receipt.headers if name not in _OF_THE_WHOLE]
