@@ -131,7 +131,7 @@ async def test_a_handler_is_given_all_there_is(hub: Hub, guestbook: Guestbook) -
     assert (webhook.endpoint_id, webhook.endpoint_name) == (endpoint_key(endpoint), "Git")
     assert (webhook.event_type, webhook.external_id) == ("github.issues.opened", "d-1")
     assert webhook.document == {"n": 1, "type": "github.issues.opened"}
-    assert (webhook.body, webhook.content_type) == (body, "application/json")
+    assert (await webhook.read_body(), webhook.content_type) == (body, "application/json")
     assert dict(webhook.headers)["x-correlation-id"] == webhook.correlation_id == "trace-1"
     assert webhook.received_at == webhook.occurred_at == receipt["received_at"]
     assert receipt["state"] == "processed"

@@ -15,12 +15,12 @@ other error it is called again later, six times in all, and the webhook is then 
 retries it. It has 30 seconds. It runs in the event loop: what blocks belongs in `asyncio.to_thread`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from inspect import getdoc, isclass, iscoroutinefunction
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -28,6 +28,8 @@ import structlog
 from crossdock.features.inbound.errors import HandlerMissingError
 from crossdock.kit.errors import CrossdockError
 from crossdock.mapping.json_values import JsonValue
+
+ReadBody: TypeAlias = Callable[[], Awaitable[bytes]]
 
 GROUP = "crossdock.webhook_handlers"
 
@@ -46,8 +48,9 @@ class ReceivedWebhook:
     """A verified webhook, or one event of one that brought several.
 
     `document` is what the endpoint's transformation makes of it, or the body as JSON. `external_id` and
-    `event_type` are the sender's, `occurred_at` too where it says; all times are aware. `body` is what the
-    sender sent, byte for byte, or the event's JSON where it was one of several.
+    `event_type` are the sender's, `occurred_at` too where it says; all times are aware. `read_body` gives
+    what the sender sent, byte for byte, or the event's JSON where it was one of several; a large body is
+    fetched from the file store then, so whoever does not ask for it does not wait for it.
     """
 
     tenant_id: UUID
@@ -61,7 +64,7 @@ class ReceivedWebhook:
     document: JsonValue
     headers: Sequence[tuple[str, str]]
     content_type: str | None
-    body: bytes = field(repr=False)
+    read_body: ReadBody = field(repr=False)
     correlation_id: str
 
 

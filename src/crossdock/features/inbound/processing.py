@@ -28,7 +28,7 @@ from crossdock.features.events.models import EventOrigin
 from crossdock.features.inbound.document import receipt_document
 from crossdock.features.inbound.due_receipts import DueEndpoint, DueReceipt
 from crossdock.features.inbound.errors import UnprocessableReceiptError
-from crossdock.features.inbound.handlers import ReceivedWebhook
+from crossdock.features.inbound.handlers import ReadBody, ReceivedWebhook
 from crossdock.features.inbound.models import EndpointTarget
 from crossdock.kit.ids import IdKind, format_id
 from crossdock.mapping.expressions import EvaluationError, compile_expression
@@ -88,8 +88,10 @@ class _Reading:
     body: ParsedBody
 
 
-def step_for(receipt: DueReceipt, endpoint: DueEndpoint, *, max_payload_bytes: int, limits: BodyLimits) -> Step:
-    """What is to be done with a receipt, whose body is here.
+def step_for(
+    receipt: DueReceipt, endpoint: DueEndpoint, *, read_body: ReadBody, max_payload_bytes: int, limits: BodyLimits
+) -> Step:
+    """What is to be done with a receipt, whose body is here; `read_body` is for a handler to ask for it again.
 
     Raises an error of status 422 or 415 when this endpoint's settings make nothing of this body.
     """
@@ -111,7 +113,7 @@ def step_for(receipt: DueReceipt, endpoint: DueEndpoint, *, max_payload_bytes: i
         case EndpointTarget.STORE:
             return Keep()
         case EndpointTarget.HANDLER:
-            return Call(endpoint.handler or "", _webhook_of(receipt, endpoint, reading))
+            return Call(endpoint.handler or "", _webhook_of(receipt, endpoint, reading, read_body))
         case EndpointTarget.EVENT:
             return Publish(_event_of(receipt, endpoint, reading, max_payload_bytes=max_payload_bytes))
 
@@ -156,7 +158,7 @@ def _event_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading, *, 
     )
 
 
-def _webhook_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading) -> ReceivedWebhook:
+def _webhook_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading, read_body: ReadBody) -> ReceivedWebhook:
     document = reading.body.document
     if endpoint.transformation is not None:
         document = _transformed(receipt, endpoint, document, endpoint.transformation)
@@ -172,7 +174,7 @@ def _webhook_of(receipt: DueReceipt, endpoint: DueEndpoint, reading: _Reading) -
         document=document,
         headers=receipt.headers,
         content_type=receipt.content_type,
-        body=receipt.body,
+        read_body=read_body,
         correlation_id=receipt.correlation_id,
     )
 

@@ -88,12 +88,23 @@ class Processor:
 
     async def step_for(self, receipt: DueReceipt, endpoint: DueEndpoint) -> Step:
         """What is to be done with a receipt; raises an error that is final when nothing can be made of it."""
-        find_out = partial(step_for, max_payload_bytes=self._max_payload_bytes, limits=self._bodies.limits)
+        find_out = partial(
+            step_for,
+            read_body=partial(self._body_of, receipt),
+            max_payload_bytes=self._max_payload_bytes,
+            limits=self._bodies.limits,
+        )
         if receipt.body_file is None:
             return find_out(receipt, endpoint)
         async with self._bodies.whole(receipt.body_file) as body:
             # Reading a large one takes its time, and others must not wait for it.
             return await asyncio.to_thread(find_out, replace(receipt, body=body), endpoint)
+
+    async def _body_of(self, receipt: DueReceipt) -> bytes:
+        if receipt.body_file is None:
+            return receipt.body
+        async with self._bodies.whole(receipt.body_file) as body:
+            return body
 
     async def process(self, receipt: DueReceipt, endpoint: DueEndpoint, step: Step, *, try_number: int) -> None:
         """Do what is to be done with one receipt, and end it."""
