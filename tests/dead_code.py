@@ -10,7 +10,8 @@ from pathlib import Path
 from vulture import Vulture
 from vulture.core import Item
 
-from crossdock.cli.main import COMMANDS
+from crossdock.cli import main as root
+from crossdock.cli import webhook
 
 # Called by those who read the decorator.
 _DECORATORS = [
@@ -44,7 +45,7 @@ _USED = {
     "pytest_configure": "pytest",
     **{
         place.partition(":")[2]: "the command line, which imports it when it is called"
-        for place, _ in COMMANDS.values()
+        for place, _ in (root.COMMANDS | webhook.COMMANDS).values()
     },
 }
 

@@ -59,6 +59,8 @@ class CommandGroup(TyperGroup):
             print_error(_told(error))
             ctx.exit(MISUSED if isinstance(error, InvalidInputError) else FAILED)
         except Exception as error:
+            if hasattr(error, "exit_code"):
+                raise  # the command line's own, such as after --help
             told = _foreign(error)
             if told is None:
                 raise

@@ -2,7 +2,6 @@
 
 import typer
 
-from crossdock.bootstrap import trial_folder, trial_identity
 from crossdock.connectors.webhooks import Preset
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
 from crossdock.connectors.webhooks.presets.sendgrid import SendGridSignature, new_private_key, public_key_of
@@ -20,6 +19,9 @@ def own_signer(preset: Preset, secret: str) -> tuple[Preset, str]:
     """
     method = preset.signature
     if isinstance(method, CertificateSignature):
+        # Only here: it takes seconds to import, and who signs with a secret should not wait for it.
+        from crossdock.bootstrap import trial_folder, trial_identity  # noqa: PLC0415
+
         settings = Settings()
         if not settings.trust_test_webhooks:
             _say(
@@ -29,6 +31,8 @@ def own_signer(preset: Preset, secret: str) -> tuple[Preset, str]:
             )
         return signing_as(preset, trial_identity(settings, preset.name, method)), secret
     if isinstance(method, SendGridSignature) and not secret:
+        from crossdock.bootstrap import trial_folder  # noqa: PLC0415 - as above
+
         path = trial_folder(Settings()) / f"{preset.name}.pem"
         secret = read_or_make(path, new_private_key)
         _say(f"Signed with the key in {path}. For the endpoint to believe it, its secret has to be:")

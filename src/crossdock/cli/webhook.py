@@ -4,25 +4,44 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from crossdock.cli import endpoint, subscription
+from crossdock.cli.command_group import CommandGroup
 from crossdock.cli.given import STANDARD_INPUT, read_secret, read_settings
-from crossdock.cli.output import AsJson, print_json, show_paragraph, show_rows
+from crossdock.cli.output import AsJson, print_json, show_paragraph
 from crossdock.cli.own_signer import own_signer
 from crossdock.connectors.webhooks import EventIdentity, InboundRequest, Preset, preset_for, presets, sign
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
-from crossdock.features.inbound.handlers import HandlerRegistry
-from crossdock.features.inbound.schemas import HandlerOut, PresetOut
+from crossdock.features.inbound.preset_view import PresetOut
 from crossdock.kit.errors import InvalidInputError
 
 SECRET_VARIABLE = "CROSSDOCK_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 
-app = typer.Typer(no_args_is_help=True, help="Webhooks in and out.")
-app.add_typer(endpoint.app, name="endpoint")
-app.add_typer(subscription.app, name="subscription")
+# These need the whole hub; to sign a webhook takes less, and should not wait for it.
+COMMANDS = {
+    "endpoint": ("crossdock.cli.endpoint:app", "Open and keep inbound endpoints, and see what they received."),
+    "subscription": (
+        "crossdock.cli.subscription:app",
+        "Say who gets which events, and see what became of the deliveries.",
+    ),
+    "handlers": (
+        "crossdock.cli.handlers:list_handlers",
+        "List the handlers that are installed here, for endpoints with that target.",
+    ),
+}
+
+
+class Webhook(CommandGroup):
+    """The group of what concerns webhooks."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - of the click that typer brings along
+        super().__init__(**settings)
+        self.add_later(COMMANDS)
+
+
+app = typer.Typer(cls=Webhook, no_args_is_help=True, help="Webhooks in and out.")
 
 
 @app.command(name="presets")
@@ -35,19 +54,6 @@ def list_presets(*, as_json: AsJson = False) -> None:
     for preset in known:
         show_paragraph(f"{preset.name} ({preset.title})")
         show_paragraph(preset.how_to, indent=4)
-
-
-@app.command(name="handlers")
-def list_handlers(*, as_json: AsJson = False) -> None:
-    """List the handlers that are installed here, for endpoints with that target."""
-    registry = HandlerRegistry()
-    registry.load()
-    show_rows(
-        HandlerOut.all_of(registry),
-        ("name", "description"),
-        as_json=as_json,
-        empty="There are no handlers; docs/webhook-handlers.md shows how to write one.",
-    )
 
 
 @app.command(name="sign")

@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 from crossdock.connectors.webhooks import presets
 from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.models import EndpointStatus, ReceiptStatus
+from crossdock.features.inbound.preset_view import PresetOut
 from crossdock.features.inbound.receipts import ReceiptService
 from crossdock.features.inbound.schemas import (
     EndpointCreated,
@@ -17,7 +18,6 @@ from crossdock.features.inbound.schemas import (
     EndpointSettings,
     EndpointStatistics,
     HandlerOut,
-    PresetOut,
     ReceiptDetail,
     ReceiptOut,
     RefusalOut,
