@@ -102,6 +102,7 @@ class Receiver:
         try:
             door.addresses.check(source_address_of(request.scope) or "")
             if door.refuses:
+                metrics.WEBHOOKS_RECEIVED.labels(preset.name, EndpointPausedError.code).inc()
                 raise EndpointPausedError(retry_after_s=_PAUSED_RETRY_S)
             if self._bodies.is_small(request.scope):
                 inbound = self._with_body(request, door, await self._bodies.small(request))
