@@ -2,7 +2,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from crossdock.connectors.webhooks import (
@@ -212,6 +212,8 @@ _TEXT_KEYED = sorted(
 @settings(max_examples=30)
 @given(body=st.binary(max_size=400), secret=st.text(min_size=1, max_size=60))
 def test_any_body_and_secret_make_the_round_trip(name: str, body: bytes, secret: str) -> None:
+    # What could be the padding inside a hash is refused where a plain hash is the signature.
+    assume(b"\x80\0\0\0" not in body)
     request = sign(presets()[name], secret=secret, body=body, url=URL, now=NOW)
     assert verify(presets()[name], request=request, secrets=[secret], now=NOW).secret_index == 0
     with pytest.raises(WrongSignatureError):
