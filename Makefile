@@ -57,6 +57,10 @@ generate: setup ## Write the files under docs/ that are made from the code
 test-outside: setup ## A part of the tests on the machine's own PostgreSQL (15 or later), where it has one
 	@$(PY) -m tests.outside_postgres $(PYTEST) $(OUTSIDE)
 
+.PHONY: test-slow
+test-slow: setup ## The tests that take long: of the benches that start and kill many processes
+	@$(PYTEST) -m slow
+
 .PHONY: bench
 bench: $(VENV)/runs ## Measure this machine: all, or NAME=deliveries, inbound, isolation, crash, idle
 	@$(PY) -m bench $(or $(NAME),all)

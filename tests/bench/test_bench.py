@@ -35,6 +35,7 @@ def measured(results: Path, name: str, *options: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_deliveries_compares_both_ways_in_with_the_yardstick(tmp_path: Path) -> None:
     result = measured(tmp_path, "deliveries", "--events", "200")
     for way in ("single", "batch_100"):
@@ -75,6 +76,7 @@ def arrived(*numbers: int) -> Receipts:
     return receipts
 
 
+@pytest.mark.slow
 def test_isolation_counts_the_healthy_alone(tmp_path: Path) -> None:
     result = measured(tmp_path, "isolation", "--events", "10")
     assert result["deliveries_each"] == 10 * 17
@@ -83,6 +85,7 @@ def test_isolation_counts_the_healthy_alone(tmp_path: Path) -> None:
         assert 0 < figures["p50_from_send_ms"] <= figures["p99_from_send_ms"]
 
 
+@pytest.mark.slow
 def test_crash_loses_nothing(tmp_path: Path) -> None:
     result = measured(tmp_path, "crash", "--events", "30", "--seconds", "60")
     assert all(result["kills"][victim] >= 1 for victim in ("worker", "api", "serve", "postgres"))
@@ -95,6 +98,7 @@ def test_crash_loses_nothing(tmp_path: Path) -> None:
     assert result["duplicates"] >= 0
 
 
+@pytest.mark.slow
 def test_idle_tells_hub_and_database_apart(tmp_path: Path) -> None:
     result = measured(tmp_path, "idle", "--events", "20", "--seconds", "2")
     assert result["subscriptions"] == 20

@@ -19,6 +19,7 @@ from crossdock.jobs.tasks import TaskRegistry
 
 _CONNECT_TIMEOUT_S = 5
 _RECONNECT_PAUSE_S = 0.5
+_CANCEL_AGAIN_S = 0.1
 _BATCH = 50
 # A new job rings; a retry that fell due and a job left by a dead worker do not, and wait for this look.
 _POLL_S = 2
@@ -61,7 +62,10 @@ class JobRunner:
         if self._task is None:
             return
         await asyncio.wait({self._task}, timeout=timeout_s)
-        self._task.cancel()
+        # Cancelled while it looks for jobs, the library waits for those in hand; cancelled again, it cancels them.
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_CANCEL_AGAIN_S)
         with suppress(asyncio.CancelledError):
             await self._task
 
