@@ -247,6 +247,7 @@ def inbound_work(services: Services) -> tuple[InboundWork, JobRunner]:
         clock=services.clock,
         bodies=services.bodies,
         max_payload_bytes=services.settings.max_payload_bytes,
+        pressure=services.inbound.pressure,
     )
     registry = TaskRegistry()
     work.register(registry)

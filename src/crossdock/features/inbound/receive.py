@@ -40,6 +40,7 @@ from crossdock.features.inbound.event_identity import identity_of
 from crossdock.features.inbound.intake import Intake
 from crossdock.features.inbound.models import EndpointStatus
 from crossdock.features.inbound.new_receipts import NewReceipt
+from crossdock.features.inbound.pressure import Pressure
 from crossdock.features.inbound.public_url import public_url_of
 from crossdock.features.inbound.refusal_samples import RefusalSample
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
@@ -73,6 +74,7 @@ class Receiver:
         refusals: RefusalLog,
         certificates: CertificateSource,
         bodies: Bodies,
+        pressure: Pressure,
         clock: Clock,
         base_url: str | None = None,
     ) -> None:
@@ -82,6 +84,7 @@ class Receiver:
         self._clock = clock
         self._certificates = certificates
         self._bodies = bodies
+        self._pressure = pressure
         self._base_url = base_url
 
     def route(self) -> Route:
@@ -89,6 +92,11 @@ class Receiver:
         return hot_route("/webhooks/{tenant}/{path:path}", self.receive)
 
     async def receive(self, request: Request) -> Response:
+        """Take one webhook in, before others are processed; answers and raises as `_receive`."""
+        with self._pressure.taking_in():
+            return await self._receive(request)
+
+    async def _receive(self, request: Request) -> Response:
         """Take one webhook in; answers once it is durable.
 
         Raises NoDoorError, WebhookRefusedError, AddressRefusedError, BrokenEndpointError,

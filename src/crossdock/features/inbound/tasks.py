@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from crossdock.features.inbound.drain import Drain
 from crossdock.features.inbound.due_receipts import DueReceipt
+from crossdock.features.inbound.pressure import Pressure
 from crossdock.features.inbound.processor import Processor, is_final, reason_of, storable
 from crossdock.features.inbound.queue import DRAIN, PROCESS, RELEASE, drain_job, subject_of
 from crossdock.features.inbound.worker_repository import WorkerRepository
@@ -21,11 +22,18 @@ class InboundTasks:
     """The tasks of inbound webhooks, to be run by a worker."""
 
     def __init__(
-        self, *, receipts: WorkerRepository, processor: Processor, drain: Drain, retry: RetryPolicy = RETRY
+        self,
+        *,
+        receipts: WorkerRepository,
+        processor: Processor,
+        drain: Drain,
+        pressure: Pressure,
+        retry: RetryPolicy = RETRY,
     ) -> None:
         self._receipts = receipts
         self._processor = processor
         self._drain = drain
+        self._pressure = pressure
         self._retry = retry
 
     def register(self, registry: TaskRegistry) -> None:
@@ -45,6 +53,7 @@ class InboundTasks:
 
     async def process(self, run: TaskRun) -> None:
         """Process one receipt; one that is done already is left as it is, one of an ordered endpoint to its drain."""
+        await self._pressure.give_way()
         tenant_id, receipt_id = subject_of(run.payload)
         receipt = await self._receipts.due_receipt(tenant_id, receipt_id)
         if receipt is None:

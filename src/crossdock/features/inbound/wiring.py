@@ -14,6 +14,7 @@ from crossdock.features.inbound.drain_locks import DrainLocks
 from crossdock.features.inbound.drain_repository import DrainRepository
 from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.intake import Intake
+from crossdock.features.inbound.pressure import Pressure
 from crossdock.features.inbound.processor import Interest, Processor, Publisher
 from crossdock.features.inbound.receipts import ReceiptService
 from crossdock.features.inbound.receive import Receiver
@@ -40,6 +41,7 @@ class Inbound:
     intake: Intake
     refusals: RefusalLog
     receiver: Receiver
+    pressure: Pressure
 
     def provided(self) -> dict[type, object]:
         """The services that endpoints ask for, by type."""
@@ -101,6 +103,7 @@ def build_inbound(
     intake = Intake(database=database, clock=clock)
     samples = RefusalSamples(database=database, secret_box=secret_box)
     refusals = RefusalLog(database=database, samples=samples, clock=clock)
+    pressure = Pressure()
     return Inbound(
         endpoints=EndpointService(
             database=database, secret_box=secret_box, changes=changes, handlers=handlers, clock=clock, base_url=base_url
@@ -115,9 +118,11 @@ def build_inbound(
             refusals=refusals,
             certificates=certificates,
             bodies=bodies,
+            pressure=pressure,
             clock=clock,
             base_url=base_url,
         ),
+        pressure=pressure,
     )
 
 
@@ -131,9 +136,13 @@ def build_inbound_work(  # noqa: PLR0913 - one for each part that it is made of
     clock: Clock,
     bodies: Bodies,
     max_payload_bytes: int,
+    pressure: Pressure | None = None,
     retry: RetryPolicy = RETRY,
 ) -> InboundWork:
-    """What a worker does; `interest` (the routes of deliveries) says whether `webhook.received` is worth an event."""
+    """What a worker does; it gives way to the `pressure` on the API of the same process, where there is one.
+
+    `interest` (the routes of deliveries) says whether `webhook.received` is worth an event.
+    """
     repository = WorkerRepository(database=database)
     locks = DrainLocks(database=database)
     processor = Processor(
@@ -158,6 +167,8 @@ def build_inbound_work(  # noqa: PLR0913 - one for each part that it is made of
     return InboundWork(
         repository=repository,
         locks=locks,
-        tasks=InboundTasks(receipts=repository, processor=processor, drain=drain, retry=retry),
+        tasks=InboundTasks(
+            receipts=repository, processor=processor, drain=drain, pressure=pressure or Pressure(), retry=retry
+        ),
         sweep=InboundSweep(receipts=repository, clock=clock),
     )
