@@ -152,6 +152,18 @@ def _numbered(request: InboundRequest, pattern: str) -> list[str]:
     ]
 
 
+def header_timestamp(request: InboundRequest, rule: TimestampRule) -> str:
+    """What stands in the rule's header, which must come once and hold a time."""
+    header = rule.header or ""
+    values = request.headers.all(header)
+    if not any(values):
+        raise MissingTimestampError(f"The webhook has no header {header}.")
+    if len(values) > 1:
+        raise MalformedTimestampError(f"The webhook has more than one header {header}.")
+    read_time(values[0], rule)
+    return values[0]
+
+
 def read_time(text: str, rule: TimestampRule) -> datetime:
     """The moment that a timestamp names; raises MalformedTimestampError."""
     try:

@@ -37,12 +37,10 @@ from cryptography.hazmat.primitives.serialization import (
 from crossdock.connectors.webhooks.errors import (
     InvalidSettingsError,
     MalformedSignatureError,
-    MalformedTimestampError,
     MissingSignatureError,
-    MissingTimestampError,
     WrongSignatureError,
 )
-from crossdock.connectors.webhooks.hmac_signature import check_age, read_time, write_time
+from crossdock.connectors.webhooks.hmac_signature import check_age, header_timestamp, write_time
 from crossdock.connectors.webhooks.identity import EventIdentity, member, text_of
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
@@ -86,7 +84,7 @@ class SendGridSignature:
         """Accept a request that the private key of one of the secrets signed, recently enough."""
         require_secrets(secrets)
         given = _given(request)
-        timestamp = _timestamp(request)
+        timestamp = header_timestamp(request, _RULE)
         digest = sha256(timestamp.encode("latin-1") + request.body).digest()
         for index, secret in enumerate(secrets):
             if any(_signed(secret, signature, digest) for signature in given):
@@ -164,16 +162,6 @@ def _decoded(text: str) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return signature
-
-
-def _timestamp(request: InboundRequest) -> str:
-    values = request.headers.all(_TIMESTAMP)
-    if not any(values):
-        raise MissingTimestampError(f"The webhook has no header {_TIMESTAMP}.")
-    if len(values) > 1:
-        raise MalformedTimestampError(f"The webhook has more than one header {_TIMESTAMP}.")
-    read_time(values[0], _RULE)
-    return values[0]
 
 
 def _signed(public_key: str, signature: bytes, digest: bytes) -> bool:

@@ -22,12 +22,10 @@ from crossdock.connectors.webhooks import standard
 from crossdock.connectors.webhooks.errors import (
     InvalidSettingsError,
     MalformedSignatureError,
-    MalformedTimestampError,
     MissingSignatureError,
-    MissingTimestampError,
     WrongSignatureError,
 )
-from crossdock.connectors.webhooks.hmac_signature import check_age, read_time, write_time
+from crossdock.connectors.webhooks.hmac_signature import check_age, header_timestamp, write_time
 from crossdock.connectors.webhooks.identity import LocatedIdentity, Locator, TimeLocator
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
@@ -97,7 +95,7 @@ class StandardSignature:
         """Accept a request that any of the secrets, or the private half of a public key, signed in time."""
         require_secrets(secrets)
         given = _given(request)
-        timestamp = _timestamp(request)
+        timestamp = header_timestamp(request, _RULE)
         content = b"%b.%b.%b" % (_id(request).encode("latin-1"), timestamp.encode(), request.body)
         keys = [_read_key(secret) for secret in secrets]
         found = [index for index, key in enumerate(keys) if key.made_one_of(given[key.version], content)]
@@ -159,16 +157,6 @@ def _decoded(version: str, text: str) -> bytes | None:
     except ValueError:
         return None
     return raw if len(raw) == _SIZES.get(version) else None
-
-
-def _timestamp(request: InboundRequest) -> str:
-    values = request.headers.all(_TIMESTAMP)
-    if not any(values):
-        raise MissingTimestampError(f"The webhook has no header {_TIMESTAMP}.")
-    if len(values) > 1:
-        raise MalformedTimestampError(f"The webhook has more than one header {_TIMESTAMP}.")
-    read_time(values[0], _RULE)
-    return values[0]
 
 
 def _id(request: InboundRequest) -> str:
