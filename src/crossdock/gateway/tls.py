@@ -35,7 +35,7 @@ class TlsContexts:
     """Makes contexts off the event loop (it takes 20 ms and more) and keeps the most used."""
 
     def __init__(self) -> None:
-        self.plain = build_context(TlsIdentity())
+        self.plain = _plain_context()
         self._kept: OrderedDict[TlsIdentity, asyncio.Task[ssl.SSLContext]] = OrderedDict()
 
     async def get(self, identity: TlsIdentity) -> ssl.SSLContext:
@@ -70,6 +70,12 @@ def build_context(identity: TlsIdentity) -> ssl.SSLContext:
     elif identity.certificate_pem is not None or identity.private_key_pem is not None:
         raise RequestError("A client certificate and its private key come together.")
     return context
+
+
+@functools.cache
+def _plain_context() -> ssl.SSLContext:
+    """Without an identity; one for the process, since reading the system's authorities is what takes long."""
+    return build_context(TlsIdentity())
 
 
 def trusted_authorities() -> list[x509.Certificate]:
