@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 
 from crossdock.bootstrap import Services
 from crossdock.observability import metrics
@@ -7,16 +8,20 @@ from tests.hub import Hub, new_tenant, query, working
 from tests.waiting import eventually
 
 
-def background_tasks() -> set[str]:
-    return {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+def background_tasks() -> Counter[str]:
+    """How many tasks run what: names tell nothing, for a loop that waits again may do so in a new task."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    return Counter(getattr(task.get_coro(), "__qualname__", repr(task)) for task in tasks)
 
 
 async def test_a_worker_that_has_stopped_leaves_nothing_behind(services: Services) -> None:
     before = background_tasks()
     async with working(services):
-        await eventually(lambda: "lease-loop" in background_tasks())
+        await eventually(lambda: "LeaseLoop._run" in background_tasks())
         assert len(await query(services.database.dsn, "SELECT FROM workers")) == 1
-    await eventually(lambda: background_tasks() <= before)
+    await eventually(
+        lambda: background_tasks() <= before, what=lambda: f"the end of {dict(background_tasks() - before)}"
+    )
     assert await query(services.database.dsn, "SELECT FROM workers") == []
 
 
