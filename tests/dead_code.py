@@ -40,7 +40,6 @@ _USED = {
     "do_POST": "http.server",
     "log_message": "http.server",
     "getall": "the vendor's validator",
-    "api_description": "make generate",
     "pytest_asyncio_loop_factories": "pytest-asyncio",
     "pytest_configure": "pytest",
     **{

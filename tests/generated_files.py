@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from crossdock.api.app import api_description
+from crossdock.api.app import hub_api
 from crossdock.cli.command_group import LaterCommand
 from crossdock.cli.main import app
 from crossdock.connectors.webhooks import Preset, SecretOrigin, presets
@@ -25,7 +25,7 @@ _MADE = "<!-- Made from the code by `make generate`; do not edit. -->"
 
 def openapi() -> str:
     """The API's description."""
-    return json.dumps(api_description(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(hub_api().openapi(), indent=1, ensure_ascii=False) + "\n"
 
 
 def settings_reference() -> str:

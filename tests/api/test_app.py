@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from structlog.contextvars import get_contextvars
 
-from crossdock.api.app import create_app
+from crossdock.api.app import create_app, make_api
 from crossdock.http.pagination import Paging
 from crossdock.http.provided import Provided
 from crossdock.kit.errors import Fault, InvalidInputError, UnavailableError
@@ -79,9 +79,10 @@ async def hot_broken(_request: Request) -> PlainTextResponse:
 async def client() -> AsyncIterator[ApiClient]:
     app = create_app(
         {Foreman: Foreman()},
-        routers=[router],
+        api=make_api(
+            [router], hot_paths={"/hot": {"post": {"summary": "Hot", "responses": {"200": {"description": "Done"}}}}}
+        ),
         hot_routes=[Route("/hot", hot, methods=["POST"]), Route("/hot-broken", hot_broken, methods=["POST"])],
-        hot_paths={"/hot": {"post": {"summary": "Hot", "responses": {"200": {"description": "Done"}}}}},
         body_limits={"/hot": 100, "/crates": 200},
         trusted_proxies=["127.0.0.1"],
     )

@@ -1,5 +1,6 @@
 """The HTTP application: the list of routers, the hot routes before them, and the layers around both."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -27,6 +28,7 @@ from crossdock.http.body_limit import BodyLimits
 from crossdock.http.errors import MethodNotAllowedError
 from crossdock.http.frame import Frame
 from crossdock.http.problem import answer
+from crossdock.http.provided import provide
 from crossdock.http.source_address import TrustedProxies
 from crossdock.kit.errors import CrossdockError
 
@@ -51,36 +53,33 @@ _DEFAULT_BODY_BYTES = 1_048_576
 def create_app(
     provided: Mapping[type, object],
     *,
-    routers: Sequence[APIRouter] = ROUTERS,
+    api: FastAPI,
     hot_routes: Sequence[BaseRoute] = (),
-    hot_paths: Mapping[str, Mapping[str, Any]] | None = None,
     body_limits: Mapping[str, int] | None = None,
     upload_limits: Mapping[str, int] | None = None,
     trusted_proxies: Sequence[str] = (),
 ) -> ASGIApp:
-    """The whole API as one ASGI application.
+    """The operations of `api` on the services in `provided`, which endpoints ask for by type, as one ASGI application.
 
-    `provided` holds the services that endpoints ask for by type. `hot_routes` are plain Starlette routes
-    that are tried first and skip FastAPI; `hot_paths` describes them (OpenAPI path items). `body_limits`
-    are bytes by path, or by path prefix ending in `/`; 1 MiB elsewhere. `upload_limits` are the same for
-    multipart bodies, where they may be larger.
+    `hot_routes` are plain Starlette routes that are tried first and skip FastAPI. `body_limits` are bytes
+    by path, or by path prefix ending in `/`; 1 MiB elsewhere. `upload_limits` are the same for multipart
+    bodies, where they may be larger.
     """
-    api = _api(provided, routers=routers, hot_paths=hot_paths or {})
     return Frame(
-        Door(api, hot_routes=hot_routes),
+        Door(api, provided=provided, hot_routes=hot_routes),
         proxies=TrustedProxies(trusted_proxies),
         limits=BodyLimits(default=_DEFAULT_BODY_BYTES, by_path=body_limits or {}, of_uploads=upload_limits or {}),
     )
 
 
-def api_description() -> dict[str, Any]:
-    """The OpenAPI document of the whole API."""
-    return _api({}, routers=ROUTERS, hot_paths=HOT_PATHS).openapi()
+@functools.cache
+def hub_api() -> FastAPI:
+    """All operations of the hub; made once, since FastAPI takes long to work them out."""
+    return make_api(ROUTERS, hot_paths=HOT_PATHS)
 
 
-def _api(
-    provided: Mapping[type, object], *, routers: Sequence[APIRouter], hot_paths: Mapping[str, Mapping[str, Any]]
-) -> FastAPI:
+def make_api(routers: Sequence[APIRouter], *, hot_paths: Mapping[str, Mapping[str, Any]] | None = None) -> FastAPI:
+    """The operations of `routers`, without services yet; `hot_paths` describes the hot routes (OpenAPI path items)."""
     api = FastAPI(
         title="Crossdock",
         version=version("crossdock"),
@@ -93,18 +92,18 @@ def _api(
             (CrossdockError, HTTPException, RequestValidationError, Exception), _answer_error
         ),
     )
-    api.state.provided = dict(provided)
     for router in routers:
         api.include_router(router)
-    describe(api, more_paths=hot_paths)
+    describe(api, more_paths=hot_paths or {})
     return api
 
 
 class Door:
     """Tries the hot routes, then FastAPI."""
 
-    def __init__(self, api: FastAPI, *, hot_routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, api: FastAPI, *, provided: Mapping[type, object], hot_routes: Sequence[BaseRoute]) -> None:
         self._api = api
+        self._provided = provided
         self._hot_routes = tuple(hot_routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,6 +122,7 @@ class Door:
                 other_methods.update(getattr(route, "methods", None) or ())
         if other_methods and not self._known_to_api(scope):
             raise MethodNotAllowedError(allow=", ".join(sorted(other_methods)))
+        provide(scope, self._provided)
         await self._api(scope, receive, send)
 
     def _known_to_api(self, scope: Scope) -> bool:

@@ -8,10 +8,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from crossdock.api.app import create_app
+from crossdock.api.app import create_app, hub_api
 from crossdock.api.bounded_protocol import BoundedProtocol
 from crossdock.api.health import health_routes
-from crossdock.api.hot_paths import HOT_PATHS
 from crossdock.api.start_page import start_page_route
 from crossdock.bootstrap import Services
 from crossdock.features.events.receive import PUBLISH_PATH, publish_route
@@ -33,6 +32,7 @@ def hub_app(services: Services) -> ASGIApp:
     settings = services.settings
     return create_app(
         services.provided(),
+        api=hub_api(),
         hot_routes=[
             publish_route(
                 gatekeeper=services.identity.authenticator, publishing=services.publishing, writer=services.writer
@@ -41,7 +41,6 @@ def hub_app(services: Services) -> ASGIApp:
             *health_routes(services.database),
             start_page_route(),
         ],
-        hot_paths=HOT_PATHS,
         body_limits={
             PUBLISH_PATH: max(settings.max_batch_bytes, settings.max_payload_bytes + _ENVELOPE_BYTES),
             "/webhooks/": settings.max_payload_bytes,

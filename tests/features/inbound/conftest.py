@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from crossdock.api.app import create_app
+from crossdock.api.app import create_app, make_api
 from crossdock.connectors.webhooks import CertificateSource, EventIdentity, SecretOrigin, preset_for, sign
 from crossdock.connectors.webhooks.certificate_fetching import FetchedCertificates
 from crossdock.db.audit import Actor
@@ -46,6 +46,7 @@ from tests.waiting import eventually
 ACTOR = Actor(kind="operator", id="test", correlation_id="test-run")
 MAX_BODY_BYTES = 100_000
 MAX_UPLOAD_BYTES = 4_000_000
+API = make_api([router])
 AT_ONCE = RetryPolicy(max_tries=3, first_delay_s=0.01, factor=1)
 
 
@@ -271,7 +272,7 @@ async def open_hub(
     )
     app = create_app(
         {Database: database, Gatekeeper: OpenDoor(), **inbound.provided()},
-        routers=[router],
+        api=API,
         hot_routes=inbound.routes(),
         body_limits={"/webhooks/": MAX_BODY_BYTES},
         upload_limits={"/webhooks/": MAX_UPLOAD_BYTES},
