@@ -1,5 +1,7 @@
+import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -50,3 +52,26 @@ def test_values_are_masked_by_name_and_by_look(capsys: pytest.CaptureFixture[str
     assert "called" in shown
     for secret in (SECRET, "hunter2", "abcdefgh12345"):
         assert secret not in shown
+
+
+@pytest.mark.parametrize("through_structlog", [True, False])
+def test_a_standard_error_that_takes_nothing_stops_no_work(
+    monkeypatch: pytest.MonkeyPatch, *, through_structlog: bool
+) -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - it cannot be closed in peace
+    monkeypatch.setattr("sys.stderr", full)
+    configure_logging(level="info", log_format="json")
+    if through_structlog:
+        structlog.get_logger("test").warning("called")
+    else:
+        logging.getLogger("test").warning("called")
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+
+
+@pytest.mark.parametrize("odd", ["\ud800", {1.5: 2}, {(1, 2): 3}, object(), b"\xff", float("nan")])
+def test_whatever_is_logged_comes_as_one_line_of_json(capsys: pytest.CaptureFixture[str], odd: object) -> None:
+    configure_logging(level="info", log_format="json")
+    structlog.get_logger("test").info("called", odd=odd)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "called"

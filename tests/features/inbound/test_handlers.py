@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 import tomllib
@@ -99,7 +100,7 @@ async def test_a_process_knows_the_handlers_that_are_installed(
         assert services.handlers.descriptions() == {"orders": "Takes orders over into our books."}
 
 
-def test_what_cannot_be_loaded_is_left_out_and_logged(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_loaded_is_left_out_and_logged(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install(
         "class Good:\n    async def handle(self, webhook): ...\n"
         "class Blocking:\n    def handle(self, webhook): ...\n"
@@ -110,7 +111,7 @@ def test_what_cannot_be_loaded_is_left_out_and_logged(install: Install, caplog: 
     registry = HandlerRegistry()
     registry.load()
     assert registry.descriptions() == {"good": None}
-    logged = [record.msg["handler"] for record in caplog.records if isinstance(record.msg, dict)]
+    logged = [json.loads(line)["handler"] for line in capsys.readouterr().err.splitlines()]
     assert sorted(logged) == ["absent", "blocking", "failing", "missing"]
 
 
