@@ -5,6 +5,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -27,6 +28,10 @@ async def test_models_and_migrations_describe_the_same_tables(database_url: str)
             await connection.run_sync(_check)
     finally:
         await engine.dispose()
+
+
+def test_the_newest_revision_is_the_one_that_migrations_lead_to() -> None:
+    assert ScriptDirectory.from_config(migrate.alembic_config("")).get_heads() == [migrate.newest_revision()]
 
 
 async def test_processes_that_migrate_at_once_bring_an_empty_database_to_the_newest_revision(server_url: str) -> None:

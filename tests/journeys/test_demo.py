@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from crossdock.cli.demo_tenant import noted
-from crossdock.cli.processes import running_hub
+from crossdock.cli.running import running_hub
 from tests.waiting import eventually
 
 COMMAND = (sys.executable, "-c", "from crossdock.cli.main import app; app()")

@@ -8,7 +8,6 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from crossdock.api.app import create_app, hub_api
 from crossdock.api.bounded_protocol import BoundedProtocol
 from crossdock.api.health import health_routes
 from crossdock.api.start_page import start_page_route
@@ -29,6 +28,8 @@ class PortTakenError(CrossdockError):
 
 def hub_app(services: Services) -> ASGIApp:
     """The whole API."""
+    from crossdock.api.app import create_app, hub_api  # noqa: PLC0415 - a worker alone does without, and starts sooner
+
     settings = services.settings
     return create_app(
         services.provided(),

@@ -1,7 +1,10 @@
 """The command line's root: commands are imported when they are called, and errors are one clear line."""
 
+import gc
+import sys
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -28,7 +31,7 @@ class LaterCommand(TyperCommand):
     def resolved(self) -> Any:  # noqa: ANN401 - of the click that typer brings along
         """The command or group itself."""
         module, _, attribute = self._place.partition(":")
-        found = getattr(import_module(module), attribute)
+        found = getattr(_imported(module), attribute)
         if isinstance(found, typer.Typer):
             command: Any = typer.main.get_group(found)
         else:
@@ -67,6 +70,21 @@ class CommandGroup(TyperGroup):
             exit_code, message = told
             print_error(message)
             ctx.exit(exit_code)
+
+
+def _imported(module: str) -> ModuleType:
+    """The module; what importing leaves in memory stays, so nobody need search it for what can be thrown away.
+
+    Searching takes a fifth of the time of importing, and later some milliseconds now and then.
+    """
+    if module in sys.modules:
+        return sys.modules[module]
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _foreign(error: Exception) -> tuple[int, str] | None:

@@ -13,7 +13,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.bootstrap import Services, build
-from crossdock.cli.processes import running_allows_loopback
+from crossdock.cli.running import running_allows_loopback
 from crossdock.db.audit import Actor
 from crossdock.features.identity.models import Tenant
 from crossdock.features.identity.tenants.service import TenantService

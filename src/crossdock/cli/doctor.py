@@ -21,7 +21,7 @@ from rich.console import Console
 from crossdock.bootstrap import encryption_keys, file_store, trial_folder
 from crossdock.cli.examination import Examination, Finding, Verdict
 from crossdock.cli.output import AsJson, print_json
-from crossdock.cli.processes import running_hub
+from crossdock.cli.running import running_hub
 from crossdock.db import embedded, migrate
 from crossdock.db.engine import CONNECTION_LOST
 from crossdock.db.urls import libpq_url, masked

@@ -1,24 +1,19 @@
 """Running a hub's processes: API, worker, or both in one; until a signal says stop."""
 
 import asyncio
-import json
-import os
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
-from pathlib import Path
-from typing import Any
+from contextlib import AsyncExitStack
 
 import structlog
 import uvloop
 
 from crossdock.api.server import hub_app, listen, serving, watch_app
 from crossdock.bootstrap import Services, build
+from crossdock.cli.running import note_running
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
 from crossdock.worker.worker import Worker
-
-_STATE_FILE = "hub.json"
 
 _log = structlog.get_logger(__name__)
 
@@ -33,27 +28,6 @@ def run_hub(settings: Settings, *, api: bool, worker: bool, ready: Ready | None 
     configure_logging(level=settings.log_level, log_format=settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings, api=api, worker=worker, ready=ready))
-
-
-def running_hub(data_dir: Path) -> str | None:
-    """The base URL of the API that runs on this data folder, as its process noted it."""
-    state = _noted_state(data_dir)
-    return None if state is None else str(state["url"])
-
-
-def running_allows_loopback(data_dir: Path) -> bool:
-    """Whether a hub runs on this data folder that may deliver to this machine."""
-    state = _noted_state(data_dir)
-    return state is not None and bool(state.get("allow_loopback"))
-
-
-def _noted_state(data_dir: Path) -> dict[str, Any] | None:
-    try:
-        state: dict[str, Any] = json.loads((data_dir / _STATE_FILE).read_text())
-        os.kill(state["pid"], 0)
-        return state if state["url"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | None) -> None:
@@ -77,7 +51,7 @@ async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | No
         if listener is not None:
             url = _base_url(settings.host, listener.getsockname()[1])
             await stack.enter_async_context(serving(hub_app(services), [listener]))
-            stack.callback(_note_running(settings, url))
+            stack.callback(note_running(settings, url))
         elif settings.worker_port is not None:
             watcher = stack.enter_context(listen(settings.host, settings.worker_port))
             await stack.enter_async_context(serving(watch_app(services), [watcher]))
@@ -91,20 +65,3 @@ async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | No
 def _base_url(host: str, port: int) -> str:
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{port}"
-
-
-def _note_running(settings: Settings, url: str) -> Callable[[], None]:
-    """Write down where this hub answers; the answer removes the note, unless a later hub has written its own."""
-    note = settings.data_dir / _STATE_FILE
-    mine = json.dumps({"pid": os.getpid(), "url": url, "allow_loopback": settings.allow_loopback})
-    note.parent.mkdir(parents=True, exist_ok=True)
-    written = note.with_name(f"{_STATE_FILE}.{os.getpid()}")
-    written.write_text(mine)
-    written.replace(note)
-
-    def remove() -> None:
-        with suppress(OSError):
-            if note.read_text() == mine:
-                note.unlink()
-
-    return remove

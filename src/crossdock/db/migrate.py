@@ -1,16 +1,19 @@
-"""Bringing a database to this version's schema, with Alembic."""
+"""Bringing a database to this version's schema, with Alembic.
+
+Alembic is imported when there is something to migrate: most processes start on a database that is current.
+"""
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from crossdock.db.urls import sqlalchemy_url
 from crossdock.kit.errors import CrossdockError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # Two processes that start together must not migrate together; any number works, this one is ours.
 _MIGRATION_LOCK = 0x63726F7373
@@ -22,8 +25,10 @@ class WrongEncodingError(CrossdockError):
     code = "wrong_encoding"
 
 
-def alembic_config(dsn: str) -> Config:
+def alembic_config(dsn: str) -> "Config":
     """Alembic's configuration for our migrations on the database behind `dsn`."""
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
     config = Config()
     config.set_main_option("script_location", str(files("crossdock") / "migrations"))
     config.attributes["dsn"] = dsn
@@ -31,11 +36,12 @@ def alembic_config(dsn: str) -> Config:
 
 
 def newest_revision() -> str:
-    """The revision that this version of Crossdock wants."""
-    head = ScriptDirectory.from_config(alembic_config("")).get_current_head()
-    if head is None:
+    """The revision that this version of Crossdock wants: migrations are files, numbered in their order."""
+    names = (file.name for file in (files("crossdock") / "migrations" / "versions").iterdir())
+    revisions = [name.partition("_")[0] for name in names if name.endswith(".py")]
+    if not revisions:
         raise RuntimeError("the package carries no migrations; reinstall crossdock")
-    return head
+    return max(revisions)
 
 
 async def current_revision(dsn: str) -> str | None:
@@ -43,7 +49,10 @@ async def current_revision(dsn: str) -> str | None:
     engine = create_async_engine(sqlalchemy_url(dsn))
     try:
         async with engine.connect() as connection:
-            return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+            if not await connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL")):
+                return None
+            revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+            return revision
     finally:
         await engine.dispose()
 
@@ -54,6 +63,8 @@ async def upgrade(dsn: str) -> None:
     `dsn` must be the owner's: it creates tables, and the three roles unless they exist. Raises
     WrongEncodingError for a database that cannot hold every text.
     """
+    if await current_revision(dsn) == newest_revision():
+        return
     engine = create_async_engine(sqlalchemy_url(dsn))
     try:
         async with engine.connect() as connection:
@@ -77,6 +88,8 @@ async def upgrade(dsn: str) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - see above
+
     config = alembic_config("")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

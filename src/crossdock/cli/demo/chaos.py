@@ -27,7 +27,7 @@ from crossdock.cli.demo.receivers import Manner, Receiver
 from crossdock.cli.demo.reconciliation import Account
 from crossdock.cli.demo.samples import Sample, endless
 from crossdock.cli.demo.stage import Options, Stage, came_true, staged
-from crossdock.cli.processes import running_hub
+from crossdock.cli.running import running_hub
 from crossdock.db import embedded
 
 _START_WITHIN_S = 120.0

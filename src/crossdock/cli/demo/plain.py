@@ -20,7 +20,7 @@ from crossdock.cli.demo.samples import Webhook, endless
 from crossdock.cli.demo.sending import Senders
 from crossdock.cli.demo.stage import Options, disabled, in_turn, staged
 from crossdock.cli.demo_tenant import noted
-from crossdock.cli.processes import running_hub
+from crossdock.cli.running import running_hub
 from crossdock.db.embedded.layout import make_data_dir
 
 _START_WITHIN_S = 120.0
