@@ -19,7 +19,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from crossdock.cli.processes import running_hub
+from crossdock.cli.running import running_hub
 from crossdock.db import embedded
 
 # The console script of the environment we run in: what an operator starts.
