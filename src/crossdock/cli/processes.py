@@ -10,6 +10,7 @@ import uvloop
 
 from crossdock.api.server import hub_app, listen, serving, watch_app
 from crossdock.bootstrap import Services, build
+from crossdock.cli.garbage import collect_seldom
 from crossdock.cli.running import note_running
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
@@ -55,6 +56,7 @@ async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | No
         elif settings.worker_port is not None:
             watcher = stack.enter_context(listen(settings.host, settings.worker_port))
             await stack.enter_async_context(serving(watch_app(services), [watcher]))
+        collect_seldom()
         _log.info("started", api=api, worker=worker, url=url or None)
         if ready is not None:
             await ready(services, url)
