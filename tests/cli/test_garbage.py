@@ -26,7 +26,7 @@ def test_garbage_is_still_collected_while_what_was_there_at_the_start_is_left_al
     collect_seldom()
     assert gc.get_freeze_count() > 1_000
     ended = weakref.ref(Knot())
-    kept = []
+    kept: list[list[int]] = []
     while ended() is not None:
         kept.append([len(kept)])
         assert len(kept) < 1_000_000

@@ -306,6 +306,7 @@ class Dispatcher:
                 return wait_s
             pending = lane.take(loop.time())
             self._in_flight += 1
+            metrics.IN_FLIGHT.inc()
             self._bytes_in_flight += pending.size
             lane.idle_since = None
             task = loop.create_task(self._deliver(lane, pending))
@@ -320,8 +321,7 @@ class Dispatcher:
     async def _deliver(self, lane: Lane, pending: Pending) -> None:
         result: Result | None = None
         try:
-            with metrics.IN_FLIGHT.track_inprogress():
-                result = await self._result_of(lane, pending)
+            result = await self._result_of(lane, pending)
             lane.answered(pending)
             self._pump(lane)
             if not await self._record(lane, result) and self._lanes.get(lane.subscription_id) is lane:
@@ -331,6 +331,7 @@ class Dispatcher:
             lane.hold_until = self._clock.now() + _BROKEN_HOLD
         finally:
             self._in_flight -= 1
+            metrics.IN_FLIGHT.dec()
             self._bytes_in_flight -= pending.size
             if result is not None:
                 self._settle(lane, pending, result)
@@ -357,24 +358,25 @@ class Dispatcher:
         now = self._clock.now()
         if now >= pending.expires_at:
             return await self._judge.unsent(lane, pending, DeliveryStatus.EXPIRED, "Not delivered before it expired.")
-        with structlog.contextvars.bound_contextvars(correlation_id=pending.correlation_id):
-            try:
-                attempt = await self._sender.attempt(lane.destination, pending)
-            except NotRenderableError as error:
-                return await self._judge.unsent(lane, pending, DeliveryStatus.FAILED, error.message)
-            except Exception:  # noqa: BLE001 - whatever it is, the delivery must come to an end
-                # A fault of ours counts as an attempt that failed: tried again, and an end to it.
-                _log.exception("attempt_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))
-                attempt = self._sender.broken_attempt(lane.destination, pending)
-            _log.info(
-                "delivery_attempted",
-                delivery_id=format_id(IdKind.DELIVERY, pending.id),
-                attempt=attempt.number,
-                status_code=attempt.outcome.status_code,
-                verdict=attempt.outcome.verdict.value,
-                error=attempt.outcome.error,
-                duration_ms=round(attempt.outcome.duration_ms, 1),
-            )
+        # In this task only: each delivery has its own, and with it its own context.
+        structlog.contextvars.bind_contextvars(correlation_id=pending.correlation_id)
+        try:
+            attempt = await self._sender.attempt(lane.destination, pending)
+        except NotRenderableError as error:
+            return await self._judge.unsent(lane, pending, DeliveryStatus.FAILED, error.message)
+        except Exception:  # noqa: BLE001 - whatever it is, the delivery must come to an end
+            # A fault of ours counts as an attempt that failed: tried again, and an end to it.
+            _log.exception("attempt_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))
+            attempt = self._sender.broken_attempt(lane.destination, pending)
+        _log.info(
+            "delivery_attempted",
+            delivery_id=format_id(IdKind.DELIVERY, pending.id),
+            attempt=attempt.number,
+            status_code=attempt.outcome.status_code,
+            verdict=attempt.outcome.verdict.value,
+            error=attempt.outcome.error,
+            duration_ms=round(attempt.outcome.duration_ms, 1),
+        )
         metrics.ATTEMPTS.labels(attempt.outcome.verdict.value).inc()
         metrics.ATTEMPT_S.observe(attempt.outcome.duration_ms / 1000)
         return await self._judge.sent(lane, pending, attempt)
