@@ -4,6 +4,8 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,13 @@ from crossdock.db.urls import libpq_url
 
 URL_VARIABLE = "CROSSDOCK_TEST_DATABASE_URL"
 
-_PARTITION_DAYS_AHEAD = 3
+# As many as a process makes ahead when it starts, so that it finds them.
+_PARTITION_DAYS_AHEAD = 7
+# Where Linux keeps files in memory: a database is copied there for a tenth of what a disk costs.
+_MEMORY = Path("/dev/shm")
+_IN_MEMORY = "crossdock-tests-"
+# A run needs a quarter of it; containers often have 64 MB.
+_MEMORY_NEEDED_BYTES = 1024**3
 # Nothing of a test outlives it, so nothing need survive a power cut. And no owner may throw an autovacuum worker
 # out of the database that he drops.
 _SERVER_SETTINGS = {
@@ -28,6 +36,12 @@ _SERVER_SETTINGS = {
     "synchronous_commit": "off",
     "autovacuum": "off",
     "max_connections": "200",
+    # Small databases, many connections: what a backend costs to start and end is what counts.
+    "shared_buffers": "16MB",
+    "max_wal_size": "64MB",
+    "min_wal_size": "32MB",
+    "max_parallel_workers_per_gather": "0",
+    "scram_iterations": "1",
 }
 
 
@@ -39,12 +53,14 @@ def test_server(shared_folder: Path) -> Iterator[str]:
         yield configured
         return
     data_dir = shared_folder / "pg"
-    server = embedded.start(data_dir, settings=_SERVER_SETTINGS)
+    lock = shared_folder / "server.lock"
+    with one_at_a_time(lock):
+        url = _start(data_dir)
     try:
-        yield server.dsn
+        yield url
     finally:
-        with suppress(embedded.EmbeddedStopError):  # the last of the run's workers removes it
-            embedded.remove(data_dir)
+        with one_at_a_time(lock), suppress(embedded.EmbeddedStopError):  # the last of the run's workers removes it
+            _remove(data_dir)
 
 
 @contextmanager
@@ -79,6 +95,39 @@ async def drop_database(server_url: str, database_url: str) -> None:
 def with_database(server_url: str, name: str) -> str:
     """The same server's address of another database."""
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def _start(data_dir: Path) -> str:
+    first = not data_dir.exists()
+    if first:
+        _remove_left_behind()
+        with suppress(OSError):
+            if shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED_BYTES:
+                in_memory = Path(tempfile.mkdtemp(prefix=_IN_MEMORY, dir=_MEMORY))
+                in_memory.chmod(0o711)  # the server's account passes through
+                data_dir.symlink_to(in_memory)
+    url = embedded.start(data_dir, settings=_SERVER_SETTINGS).dsn
+    if first:
+        # Stored anew, it is stored with the server's own count of iterations.
+        asyncio.run(_run(url, f"ALTER ROLE CURRENT_USER PASSWORD '{make_url(url).password}'"))
+    return url
+
+
+def _remove(data_dir: Path) -> None:
+    """Stop the server and delete its folder. Raises EmbeddedStopError while others use it."""
+    folder = data_dir.resolve()
+    embedded.remove(folder)
+    if data_dir.is_symlink():
+        data_dir.unlink()
+    shutil.rmtree(folder)
+
+
+def _remove_left_behind() -> None:
+    """Free the memory that a killed run's server still has."""
+    for folder in _MEMORY.glob(f"{_IN_MEMORY}*"):
+        with suppress(embedded.EmbeddedError, OSError):
+            if folder.stat().st_uid == os.geteuid() and any(folder.iterdir()):
+                _remove(folder)
 
 
 async def _make_template(server_url: str, name: str) -> None:
