@@ -62,8 +62,12 @@ test-slow: setup ## The tests that take long: of the benches that start and kill
 	@$(PYTEST) -m slow
 
 .PHONY: bench
-bench: $(VENV)/runs ## Measure this machine: all, or NAME=deliveries, inbound, isolation, crash, idle
+bench: $(VENV)/runs ## Measure this machine and say which bars are met: all (half an hour), or one with NAME=drain
 	@$(PY) -m bench $(or $(NAME),all)
+
+.PHONY: soak
+soak: $(VENV)/runs ## Ten minutes at half of the maximum with random kills; SECONDS=60 for less
+	@$(PY) -m bench soak $(if $(SECONDS),--seconds $(SECONDS))
 
 .PHONY: clean
 clean: ## Delete .venv, caches and build results; the database and keys in the data folder stay

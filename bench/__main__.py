@@ -5,11 +5,28 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
-from bench import crash, deliveries, idle, inbound, isolation
+from bench.bars import Bars, judged
+from bench.benches import (
+    api_key,
+    backlog,
+    concurrency,
+    crash,
+    deliveries,
+    drain,
+    fairness,
+    fan_out,
+    growth,
+    idle,
+    inbound,
+    isolation,
+    latency,
+    soak,
+    two_workers,
+)
 from bench.options import Options
 from bench.report import RESULTS, circumstances, keep, rounded, table
 from bench.scratch import BenchError
@@ -17,59 +34,84 @@ from bench.scratch import BenchError
 _INTERRUPTED = 130
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """One measurement."""
+class Bench(Protocol):
+    """One measurement: a module of `bench.benches`."""
 
-    title: str
-    run: Callable[[Options], Awaitable[Mapping[str, object]]]
+    TITLE: str
+    BARS: Bars
+
+    async def run(self, options: Options) -> Mapping[str, object]:
+        """Measure; the figures."""
+        ...
 
 
-BENCHES = {
-    "deliveries": Bench(deliveries.TITLE, deliveries.run),
-    "inbound": Bench(inbound.TITLE, inbound.run),
-    "isolation": Bench(isolation.TITLE, isolation.run),
-    "crash": Bench(crash.TITLE, crash.run),
-    "idle": Bench(idle.TITLE, idle.run),
+BENCHES: dict[str, Bench] = {
+    "deliveries": deliveries,
+    "drain": drain,
+    "latency": latency,
+    "isolation": isolation,
+    "backlog": backlog,
+    "fairness": fairness,
+    "fan_out": fan_out,
+    "concurrency": concurrency,
+    "two_workers": two_workers,
+    "growth": growth,
+    "idle": idle,
+    "crash": crash,
+    "api_key": api_key,
+    "inbound": inbound,
 }
+# Too long to be one of all.
+APART: dict[str, Bench] = {"soak": soak}
 
 
 def main() -> int:
     """Run what the command line names."""
     given = _parser().parse_args()
     if given.name is None:
-        for name, bench in BENCHES.items():
-            print(f"{name:<12} {bench.title}")
-        print(f"{'all':<12} each of them, one after another")
+        for name, bench in (BENCHES | APART).items():
+            print(f"{name:<12} {bench.TITLE}")
+        print(f"{'all':<12} each of them but soak, one after another")
         return 0
-    options = Options(events=given.events, seconds=given.seconds)
     try:
-        results = {
-            name: _measured(name, options, results=given.results, quiet=given.json)
-            for name in (BENCHES if given.name == "all" else (given.name,))
-        }
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
+        results, failed = _measured_all(given)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _INTERRUPTED
-    if given.json:
+    if given.json and not failed:
         print(json.dumps(results if given.name == "all" else results[given.name]))
-    return 0
+    return 1 if failed else 0
 
 
-def _measured(name: str, options: Options, *, results: Path, quiet: bool) -> object:
+def _measured_all(given: argparse.Namespace) -> tuple[dict[str, Mapping[str, object]], bool]:
+    """The results of what was asked for, and whether one could not be measured; the others still are."""
+    options = Options(events=given.events, seconds=given.seconds)
+    names = tuple(BENCHES) if given.name == "all" else (given.name,)
+    results: dict[str, Mapping[str, object]] = {}
+    for name in names:
+        try:
+            results[name] = _measured(name, options, results=given.results, quiet=given.json)
+        except BenchError as error:
+            print(error, file=sys.stderr)
+    if len(names) > 1 and not given.json:
+        missed = [name for name in names if name not in results or not results[name]["met"]]
+        print(f"Missed in: {', '.join(missed)}" if missed else "Every bar is met.")
+    return results, len(results) < len(names)
+
+
+def _measured(name: str, options: Options, *, results: Path, quiet: bool) -> Mapping[str, object]:
     """Run one bench, keep its result, and show it unless `quiet`."""
-    bench = BENCHES[name]
+    bench = (BENCHES | APART)[name]
     if not quiet:
-        print(f"{name}: {bench.title}", flush=True)
+        print(f"\n{name}: {bench.TITLE}", flush=True)
     around = circumstances()
-    result = {**asyncio.run(_until_signal(bench, options)), "measured": around}
-    shown = rounded(result)
+    figures = asyncio.run(_until_signal(bench, options))
+    # Judged before rounding, so that nothing is rounded over its bar.
+    shown = rounded({**figures, "measured": around, **judged(bench.BARS, figures)})
     assert isinstance(shown, Mapping)
     keep(results, name, shown)
     if not quiet:
-        print(table(shown), flush=True)
+        print(table(shown, bench.BARS))
+        print("  measured:", ", ".join(f"{name} {value}" for name, value in around.items()), flush=True)
     return shown
 
 
@@ -83,9 +125,11 @@ async def _until_signal(bench: Bench, options: Options) -> Mapping[str, object]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Crossdock on this machine.")
-    parser.add_argument("name", nargs="?", choices=[*BENCHES, "all"], help="which one; without, they are listed")
+    parser.add_argument(
+        "name", nargs="?", choices=[*BENCHES, *APART, "all"], help="which one; without, they are listed"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--events", type=_positive(int), help="at most so many events (idle: subscriptions)")
+    parser.add_argument("--events", type=_positive(int), help="at most so many (of what, docs/benchmarks.md says)")
     parser.add_argument("--seconds", type=_positive(float), help="at most so long a load (idle: measure so long)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder where results are kept")
     return parser

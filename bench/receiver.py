@@ -1,22 +1,24 @@
 """The receiver: `python -m bench.receiver` answers deliveries as fast as Python can, and remembers them.
 
-The path says how: `/ok/7` is answered at once, `/slow/7` after two seconds, `/fail/7` with 500 and
-`/hang/7` never; 7 is the destination's number. `GET /receipts` tells what came, `GET /count` how many
-came to `/ok/`, and `GET /reset` forgets it. It reads only what it needs, and just the HTTP/1.1 that our senders speak.
-It prints its port, and ends when its standard input does.
+The path says how: `/ok/7` is answered at once, `/second/7` after one second, `/slow/7` after two, `/fail/7`
+with 500 and `/hang/7` never; 7 is the destination's number. `GET /receipts` tells what came, `GET /count` how
+many came to `/ok/` and `/second/`, `GET /count/7` to destination 7 alone, and `GET /reset` forgets it. It reads only
+what it needs, and just the HTTP/1.1 that our senders speak. It prints its port, and ends when its standard input does.
 """
 
 import asyncio
 import re
 import sys
 import time
+from collections import Counter
 from typing import cast
 
 import uvloop
 
 from bench.wire import NUMBER_DIGITS, NUMBER_MARK, Receipts
 
-_SLOW_S = 2.0
+_ANSWERED_AFTER_S = {"second": 1.0, "slow": 2.0}
+_COUNTED = frozenset({"ok", "second"})
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
 _FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 _HEAD_END = b"\r\n\r\n"
@@ -29,7 +31,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.receipts = Receipts.blank()
-        self._answered_at_once = 0
+        self._counts: Counter[int] = Counter()
         self._targets: dict[bytes, tuple[str, int]] = {}
 
     def behaviour(self, target: bytes) -> tuple[str, int]:
@@ -46,7 +48,8 @@ class Receiver:
         if mark < 0:
             return
         begins = mark + len(NUMBER_MARK)
-        self._answered_at_once += kind == "ok"
+        if kind in _COUNTED:
+            self._counts[destination] += 1
         named = _MESSAGE_ID.search(head)
         self.receipts.add(
             int(body[begins : begins + NUMBER_DIGITS]),
@@ -59,12 +62,14 @@ class Receiver:
         """Answer the bench itself."""
         body = b""
         if target == b"/count":
-            body = b"%d" % self._answered_at_once
+            body = b"%d" % self._counts.total()
+        elif target.startswith(b"/count/"):
+            body = b"%d" % self._counts[int(target.rpartition(b"/")[2])]
         elif target == b"/receipts":
             body = self.receipts.dump()
         elif target == b"/reset":
             self.receipts = Receipts.blank()
-            self._answered_at_once = 0
+            self._counts.clear()
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
@@ -106,8 +111,8 @@ class Connection(asyncio.Protocol):
             self._write(_OK)
         elif kind == "fail":
             self._write(_FAILED)
-        elif kind == "slow":
-            asyncio.get_running_loop().call_later(_SLOW_S, self._write, _OK)
+        elif kind in _ANSWERED_AFTER_S:
+            asyncio.get_running_loop().call_later(_ANSWERED_AFTER_S[kind], self._write, _OK)
 
     def _write(self, answer: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import psutil
 
+from bench.bars import Bars
 from bench.scratch import REQUIRED_DURABILITY
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _BUSY_SAMPLE_S = 1.0
+# Kept beside the figures, and none themselves.
+_AROUND = frozenset({"bars", "met", "measured"})
 
 
 def circumstances() -> dict[str, object]:
@@ -49,17 +52,25 @@ def rounded(value: object) -> object:
     return value
 
 
-def table(result: Mapping[str, object]) -> str:
-    """The result's figures, one a line."""
-    lines = list(_lines(result, ""))
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in lines)
+def table(result: Mapping[str, object], bars: Bars = ()) -> str:
+    """The result's figures, one a line, with what each had to reach and whether it did."""
+    verdicts = _verdicts(result)
+    asked = {bar.figure: f"{bar}  {'met' if verdicts.get(bar.figure) else 'MISSED'}" for bar in bars}
+    figures = [(name, str(value)) for name, value in _figures(result, "") if name.partition(".")[0] not in _AROUND]
+    lines = [("figure", "value", "bar"), *((name, value, asked.get(name, "")) for name, value in figures)]
+    wide, high = (max(len(line[column]) for line in lines) for column in (0, 1))
+    return "\n".join(f"  {name:<{wide}}  {value:<{high}}  {bar}".rstrip() for name, value, bar in lines)
 
 
-def _lines(result: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+def _verdicts(result: Mapping[str, object]) -> dict[str, bool]:
+    bars = result.get("bars")
+    return {bar["figure"]: bar["met"] for bar in bars} if isinstance(bars, list) else {}
+
+
+def _figures(result: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
     for name, value in result.items():
         if isinstance(value, Mapping):
-            yield from _lines(value, f"{prefix}{name}.")
+            yield from _figures(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

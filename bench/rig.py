@@ -12,12 +12,16 @@ import aiohttp
 from bench.publisher import Load
 from bench.scratch import BenchError, Installation, installation, program, run_program
 from bench.wire import OPERATOR, Publications, Receipts, event_type
+from bench.yardstick import Posts
 from crossdock.kit.permissions import Permission
 
 _POLL_S = 0.05
 _SLACK_S = 60.0
+_PATIENCE_S = 30.0
+_SUBSCRIBED_AT_ONCE = 8
 _MOST_RATE = 2**31 - 1
 SUBSCRIPTIONS = "/api/v1/webhooks/subscriptions"
+_PENDING = "SELECT count(*) FROM deliveries WHERE status = 'pending'"
 
 
 class Rig:
@@ -29,29 +33,49 @@ class Rig:
         self.key = ""
         self._session = session
 
-    async def make_tenant(self) -> None:
-        """Make a tenant, and a key whose limit nothing here reaches."""
-        tenant = {"slug": "bench", "name": "Bench", "owner_email": "bench@example.com"}
+    async def make_tenant(self, slug: str = "bench") -> str:
+        """Make a tenant; a key of it whose limit nothing here reaches."""
+        tenant = {"slug": slug, "name": slug, "owner_email": f"{slug}@example.com"}
         made = await self.call("POST", OPERATOR, tenant, key=self.hubs.operator_key)
         scopes = [Permission.EVENT_PUBLISH.value, Permission.WEBHOOK_MANAGE.value, Permission.WEBHOOK_READ.value]
         wanted = {"name": "bench", "scopes": scopes, "rate_limit_per_hour": _MOST_RATE}
-        self.key = (await self.call("POST", "/api/v1/apikeys", wanted, key=made["api_key"]))["key"]
+        key: str = (await self.call("POST", "/api/v1/apikeys", wanted, key=made["api_key"]))["key"]
+        return key
 
     async def subscribe(
-        self, destination: int, *, to: str | None = None, behaviour: str = "ok", **settings: object
+        self,
+        destination: int,
+        *,
+        to: str | None = None,
+        also: str | None = None,
+        behaviour: str = "ok",
+        key: str | None = None,
+        **settings: object,
     ) -> str:
-        """Add an active subscription of this destination to its own type of event, or to `to`; its id."""
+        """Add an active subscription of this destination to its own type of event or `to`, and to `also`; its id."""
         wanted = {
             "name": f"{behaviour} {destination}",
             "url": f"http://127.0.0.1:{self.receiver_port}/{behaviour}/{destination}",
-            "event_types": [to or event_type(destination)],
+            "event_types": [to or event_type(destination), *([also] if also else [])],
             "verify": False,
             **settings,
         }
-        made = await self.call("POST", SUBSCRIPTIONS, wanted)
-        await self.call("POST", f"{SUBSCRIPTIONS}/{made['id']}/enable")
+        made = await self.call("POST", SUBSCRIPTIONS, wanted, key=key)
+        await self.call("POST", f"{SUBSCRIPTIONS}/{made['id']}/enable", key=key)
         subscription_id: str = made["id"]
         return subscription_id
+
+    async def subscribe_all(self, destinations: int, **settings: Any) -> None:  # noqa: ANN401 - those of `subscribe`
+        """Add so many subscriptions, a few at a time."""
+        waiting = iter(range(destinations))
+
+        async def work() -> None:
+            for destination in waiting:
+                await self.subscribe(destination, **settings)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_SUBSCRIBED_AT_ONCE):
+                group.create_task(work())
 
     async def call(self, method: str, path: str, body: object = None, *, key: str | None = None) -> Any:  # noqa: ANN401 - any JSON
         """Call the API with the bench's key or another; raises BenchError unless it is answered with 2xx."""
@@ -69,27 +93,50 @@ class Rig:
         **how: Any,  # noqa: ANN401 - fields of Load
     ) -> tuple[dict[str, Any], Publications]:
         """Publish a load (the fields of `Load`) or until `stop`; what the publisher says, and when each event went."""
-        times = self.hubs.data_dir / "publications"
+        # Several may publish at a time, each its own numbers.
+        times = self.hubs.data_dir / f"publications-{how.get('first', 0)}"
         load = Load(**{"port": self.hubs.port, "key": self.key, "times": str(times), **how})
         limit_s = load.seconds + load.give_up_s + _SLACK_S
         outcome = await run_program("bench.publisher", asdict(load), timeout_s=limit_s, stop=stop)
         return outcome, Publications.load(load.first, times.read_bytes())
 
-    async def count(self) -> int:
-        """How many deliveries have come to healthy destinations."""
-        return int(await self._ask("count"))
+    async def post_bare(self, *, events: int, rate: float = 0.0) -> tuple[float, Publications]:
+        """Let the yardstick post to the same receiver, without a hub; when it began, and when each went."""
+        times = self.hubs.data_dir / "posts"
+        posts = Posts(port=self.receiver_port, events=events, rate=rate, times=str(times))
+        limit_s = _SLACK_S + (events / rate if rate else 0)
+        answer = await run_program("bench.yardstick", asdict(posts), timeout_s=limit_s)
+        return answer["started"], Publications.load(0, times.read_bytes())
 
-    async def arrived(self, count: int, *, patience_s: float) -> bool:
-        """Whether so many deliveries have come to healthy destinations; waits while some come within `patience_s`."""
+    async def count(self, destination: int | None = None) -> int:
+        """How many deliveries have come to healthy destinations, or to this one."""
+        return int(await self._ask("count" if destination is None else f"count/{destination}"))
+
+    async def arrived(self, count: int, *, patience_s: float, destination: int | None = None) -> bool:
+        """Whether so many deliveries have come; waits while some come within `patience_s`."""
         before, since = -1, time.monotonic()
         while True:
-            now = await self.count()
+            now = await self.count(destination)
             if now >= count:
                 return True
             if now > before:
                 before, since = now, time.monotonic()
             elif time.monotonic() - since > patience_s:
                 return False
+            await asyncio.sleep(_POLL_S)
+
+    async def all_arrived(self, count: int, *, destination: int | None = None) -> None:
+        """Wait for so many deliveries; raises BenchError when some do not come."""
+        if not await self.arrived(count, patience_s=_PATIENCE_S, destination=destination):
+            raise BenchError(f"Nothing more was delivered for {_PATIENCE_S:.0f} s, and not all {count} have come.")
+
+    async def pending(self, *, patience_s: float = _PATIENCE_S) -> int:
+        """Deliveries that the database still holds for pending, after time enough to record the last ones."""
+        until = time.monotonic() + patience_s
+        while True:
+            left: int = (await self.hubs.fetch(_PENDING))[0][0]
+            if not left or time.monotonic() > until:
+                return left
             await asyncio.sleep(_POLL_S)
 
     async def receipts(self) -> Receipts:
@@ -116,5 +163,5 @@ async def rig(*hub_processes: str, **settings: str) -> AsyncIterator[Rig]:
         for name in hub_processes:
             await hubs.start(name)
         made = Rig(hubs, session, int(receiver_port))
-        await made.make_tenant()
+        made.key = await made.make_tenant()
         yield made

@@ -56,6 +56,15 @@ class Hub:
         """Whether the process is gone."""
         return self._process.returncode is not None
 
+    def cpu_s(self) -> float:
+        """CPU seconds it has spent."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def memory_mb(self) -> float:
+        """Memory it holds now (RSS), in MB; 0 when it is gone."""
+        return _held_bytes(psutil.Process(self.pid)) / 1e6 if not self.ended else 0.0
+
     async def kill(self) -> None:
         """SIGKILL."""
         await self._end(signal.SIGKILL)
@@ -138,11 +147,30 @@ class Installation:
                 spent += times.user + times.system
         return float(spent)
 
-    async def fetch(self, statement: str) -> list[asyncpg.Record]:
-        """Rows of a statement run as the owner."""
+    def postgres_memory_mb(self) -> float:
+        """Memory that the server's processes hold now, each without what they share, in MB."""
+        server = psutil.Process(self._server.pid)
+        return sum(_held_bytes(process, own=True) for process in (server, *server.children(recursive=True))) / 1e6
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """A connection as the owner."""
         connection = await asyncpg.connect(self.dsn)
         try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def fetch(self, statement: str) -> list[asyncpg.Record]:
+        """Rows of a statement run as the owner."""
+        async with self.connected() as connection:
             return await connection.fetch(statement)
+
+    async def checkpoint(self) -> None:
+        """Have all that was changed written to its place; only the server's superuser may."""
+        connection = await asyncpg.connect(self._server.admin_dsn)
+        try:
+            await connection.execute("CHECKPOINT")
         finally:
             await connection.close()
 
@@ -267,6 +295,15 @@ async def _terminate(process: asyncio.subprocess.Process, stop: asyncio.Event | 
     if stop is not None:
         await stop.wait()
         process.terminate()
+
+
+def _held_bytes(process: psutil.Process, *, own: bool = False) -> int:
+    """A process's RSS, or of it what is its own; 0 when it has just ended."""
+    with suppress(psutil.NoSuchProcess):
+        held = process.memory_info()
+        # Only Linux says what is shared.
+        return int(held.rss - (getattr(held, "shared", 0) if own else 0))
+    return 0
 
 
 def _noted_pid(data_dir: Path) -> int:

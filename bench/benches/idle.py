@@ -3,21 +3,20 @@
 import asyncio
 import time
 
-import psutil
-
+from bench.bars import Bars, at_most
 from bench.options import Options
 from bench.rig import Rig, rig
-from bench.scratch import BenchError, Hub
+from bench.scratch import Hub
 
 TITLE = "500 subscriptions with nothing to do: CPU seconds a minute"
+
+BARS: Bars = (at_most("core_percent", 1),)
 
 _SUBSCRIPTIONS = 500
 _SECONDS = 40.0
 # Lanes are given back after three seconds, and the database has a last bit of tidying to do.
 _SETTLE_S = 15.0
 _TYPE = "bench.once"
-_PATIENCE_S = 20.0
-_AT_ONCE = 8
 
 
 async def run(options: Options) -> dict[str, object]:
@@ -25,10 +24,9 @@ async def run(options: Options) -> dict[str, object]:
     subscriptions = options.events or _SUBSCRIPTIONS
     seconds = options.seconds or _SECONDS
     async with rig("serve", max_subscriptions=str(subscriptions)) as running:
-        await _subscribe(running, subscriptions)
+        await running.subscribe_all(subscriptions, to=_TYPE)
         await running.publish(events=1, seconds=10, to=_TYPE, connections=1)
-        if not await running.arrived(subscriptions, patience_s=_PATIENCE_S):
-            raise BenchError("The one event that each subscription should get did not reach all.")
+        await running.all_arrived(subscriptions)
         await asyncio.sleep(min(_SETTLE_S, seconds))
         (hub,) = running.hubs.hubs
         hub_s, postgres_s, elapsed_s = await _spent(running, hub, seconds)
@@ -43,27 +41,9 @@ async def run(options: Options) -> dict[str, object]:
     }
 
 
-async def _subscribe(running: Rig, count: int) -> None:
-    waiting = iter(range(count))
-
-    async def work() -> None:
-        for destination in waiting:
-            await running.subscribe(destination, to=_TYPE)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
-            group.create_task(work())
-
-
 async def _spent(running: Rig, hub: Hub, seconds: float) -> tuple[float, float, float]:
     """CPU seconds of the hub and of PostgreSQL, and the time they were spent in."""
-    process = psutil.Process(hub.pid)
-    began, hub_before, postgres_before = time.monotonic(), _cpu_s(process), running.hubs.postgres_cpu_s()
+    began, hub_before, postgres_before = time.monotonic(), hub.cpu_s(), running.hubs.postgres_cpu_s()
     await asyncio.sleep(seconds)
-    spent = _cpu_s(process) - hub_before, running.hubs.postgres_cpu_s() - postgres_before
+    spent = hub.cpu_s() - hub_before, running.hubs.postgres_cpu_s() - postgres_before
     return *spent, time.monotonic() - began
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from bench.bars import Bars, at_least, at_most
 from bench.figures import percentile, span_s
 from bench.options import Options
 from bench.rig import Rig, rig
@@ -13,6 +14,8 @@ from bench.scratch import BenchError
 from bench.wire import Publications, Receipts
 
 TITLE = "verified and durable webhooks of 1 KB against events published, a burst, and order of arrival"
+
+BARS: Bars = (at_least("ratio", 0.6), at_most("burst.p99_ms", 1_000), at_most("ordered.out_of_order", 0))
 
 _ENDPOINTS = "/api/v1/webhooks/endpoints"
 _SECRET = "a secret of thirty-two characters"
@@ -78,8 +81,7 @@ async def _published_per_s(running: Rig, events: int, seconds: float, *, first: 
     await running.publish(events=warm_up, first=first, **how)
     sent, publications = await running.publish(events=events, first=first + warm_up, **how)
     count: int = sent["sent"]
-    if not await running.arrived(warm_up + count, patience_s=_PATIENCE_S):
-        raise BenchError("Not all published events were delivered.")
+    await running.all_arrived(warm_up + count)
     return count / span_s(min(publications.sent[:count]), publications.accepted[:count])
 
 
@@ -134,8 +136,7 @@ async def _ordered(running: Rig, events: int, seconds: float) -> dict[str, float
     last_answer = max(publications.accepted[:count])
     await _all_processed(running, door)
     processed = time.monotonic()
-    if not await running.arrived(count, patience_s=_PATIENCE_S):
-        raise BenchError("Not all ordered webhooks were delivered.")
+    await running.all_arrived(count)
     return {
         "sent": count,
         "out_of_order": overtaken(publications, await running.receipts()),

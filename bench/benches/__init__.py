@@ -1,0 +1,1 @@
+"""The benches, one a file: `TITLE`, `BARS` and `run(options)`."""

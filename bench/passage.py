@@ -1,0 +1,108 @@
+"""Events through a hub as fast as it takes them, and deliveries that wait until a worker comes."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from bench.costs import costs_of, spent
+from bench.figures import first_receipts, percentile, since_accepted_ms, since_sent_ms, span_s
+from bench.rig import Rig
+from bench.wire import Receipts
+
+# Ten destinations of twenty deliveries at a time, the default: as many at once as the yardstick posts.
+DESTINATIONS = 10
+# Single publishers wait for each answer, so many of them make the load; batches need few.
+SINGLE: dict[str, Any] = {"batch": 1, "connections": 200}
+IN_BATCHES: dict[str, Any] = {"batch": 100, "connections": 4}
+_WARM_UP_SHARE = 10
+
+
+async def through(
+    running: Rig,
+    events: int,
+    seconds: float,
+    *,
+    batch: int,
+    connections: int,
+    destinations: int = DESTINATIONS,
+    rate: float = 0.0,
+) -> dict[str, float]:
+    """Events to so many destinations in turn, after some that are not counted; times, and what each cost."""
+    how: dict[str, Any] = {"batch": batch, "connections": connections, "destinations": destinations, "rate": rate}
+    await running.forget()
+    warm_up = max(batch, events // _WARM_UP_SHARE)
+    sent, _ = await running.publish(events=warm_up, seconds=seconds, **how)
+    await running.all_arrived(sent["sent"])
+    await running.forget()
+    before = await spent(running.hubs)
+    sent, publications = await running.publish(events=events, seconds=seconds, first=warm_up, **how)
+    count: int = sent["sent"]
+    await running.all_arrived(count)
+    after = await spent(running.hubs)
+    arrivals = first_receipts(await running.receipts())
+    began = min(publications.sent[:count])
+    waited, whole = since_accepted_ms(publications, arrivals), since_sent_ms(publications, arrivals)
+    return {
+        "events": count,
+        "accepted_per_s": count / span_s(began, publications.accepted[:count]),
+        "delivered_per_s": len(arrivals) / span_s(began, arrivals.values()),
+        "p50_ms": percentile(waited, 0.50),
+        "p99_ms": percentile(waited, 0.99),
+        "p50_from_send_ms": percentile(whole, 0.50),
+        "p99_from_send_ms": percentile(whole, 0.99),
+        **costs_of("event", count, before, after),
+    }
+
+
+async def posted_per_s(running: Rig, events: int) -> float:
+    """Posts a second of a client without a hub; the same receiver, the same count from first sent to last received."""
+    await running.post_bare(events=max(1, events // _WARM_UP_SHARE))
+    await running.forget()
+    started, _ = await running.post_bare(events=events)
+    arrived = await running.receipts()
+    return len(arrived.numbers) / span_s(started, arrived.times)
+
+
+async def leave_waiting(running: Rig, events: int, seconds: float, *, destinations: int = DESTINATIONS) -> int:
+    """Publish so many events while no worker runs; how many wait now."""
+    await running.forget()
+    sent, _ = await running.publish(events=events, seconds=seconds, destinations=destinations, **IN_BATCHES)
+    count: int = sent["sent"]
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Deliveries that waited and have come, and what each cost the workers and PostgreSQL."""
+
+    receipts: Receipts
+    costs: dict[str, float]
+
+    def per_s(self, *, answer_s: float = 0.0) -> float:
+        """Deliveries a second from the first receipt to the last, or to its answer so much later."""
+        took_s = max(self.receipts.times) - min(self.receipts.times) + answer_s
+        return len(self.receipts.times) / took_s if took_s else 0.0
+
+    def doubles(self) -> int:
+        """How many came more than once."""
+        return doubles(self.receipts)
+
+
+async def drained(running: Rig, count: int, *, workers: int = 1) -> Drained:
+    """Start workers, wait until all that waits has come, and stop them."""
+    started = [await running.hubs.start("worker") for _ in range(workers)]
+    # Starting a process is not what a delivery costs.
+    await running.all_arrived(1)
+    before, come = await spent(running.hubs), await running.count()
+    await running.all_arrived(count)
+    await running.pending()
+    after = await spent(running.hubs)
+    for worker in started:
+        await worker.stop()
+    return Drained(await running.receipts(), costs_of("delivery", max(1, count - come), before, after))
+
+
+def doubles(receipts: Receipts) -> int:
+    """How many deliveries came more than once."""
+    came = Counter(zip(receipts.message_ids, receipts.destinations, strict=True))
+    return sum(times > 1 for times in came.values())
