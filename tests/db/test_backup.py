@@ -132,8 +132,9 @@ async def test_a_broken_backup_changes_nothing(database_url: str, empty_url: str
 
 
 async def test_a_backup_that_the_database_refuses_changes_nothing(
-    database_url: str, empty_url: str, tmp_path: Path
+    database_url: str, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(backup, "_LOCK_TIMEOUT_S", 0.2)
     await _add_tenants(database_url, _MANY)
     backup.backup(database_url, tmp_path / "all.dump")
     await _rows(empty_url, "CREATE TABLE in_the_way AS SELECT 7 AS number")

@@ -43,7 +43,7 @@ class Ledger:
 async def running(database: Database, task: Task, *, takeover_after_s: float = 15) -> AsyncIterator[JobRunner]:
     registry = TaskRegistry()
     registry.add(task)
-    runner = JobRunner(database=database, registry=registry, takeover_after_s=takeover_after_s)
+    runner = JobRunner(database=database, registry=registry, takeover_after_s=takeover_after_s, look_every_s=0.1)
     runner.start()
     try:
         yield runner

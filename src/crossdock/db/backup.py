@@ -30,6 +30,8 @@ ACCESS_ROLES = ("crossdock_app", "crossdock_ingest", "crossdock_worker")
 # The wheel's programs are built without TLS; a server that wants it needs the machine's own.
 _TLS_MODES = frozenset({"require", "verify-ca", "verify-full"})
 _MESSAGE_TAIL_CHARS = 2000
+# What is to be replaced may be in use by services that still run.
+_LOCK_TIMEOUT_S = 10
 # Set in every script since PostgreSQL 17, unknown to the servers before it, and 0 by default.
 _TOO_NEW = b"SET transaction_timeout = 0;\n"
 _LAST_HEADER_LINE = b"SET row_security"
@@ -126,7 +128,7 @@ def restore(dsn: str, source: Path, *, replace: bool = False, roles: Sequence[st
             f"The database has {count} tables, indexes or sequences. Restore into an empty one, "
             "or say that everything in it may be replaced (--replace)."
         )
-    prologue = "BEGIN;\nSET client_min_messages = warning;\nSET lock_timeout = '10s';\n"
+    prologue = f"BEGIN;\nSET client_min_messages = warning;\nSET lock_timeout = '{_LOCK_TIMEOUT_S}s';\n"
     prologue += _EMPTY_DATABASE if replace else ""
     prologue += "".join(_ENSURE_ROLE.format(role=role) for role in roles)
     script = [str(binary("pg_restore")), "--no-owner", "--file=-", str(source)]

@@ -21,8 +21,6 @@ _CONNECT_TIMEOUT_S = 5
 _RECONNECT_PAUSE_S = 0.5
 _CANCEL_AGAIN_S = 0.1
 _BATCH = 50
-# A new job rings; a retry that fell due and a job left by a dead worker do not, and wait for this look.
-_POLL_S = 2
 _LOG_KEPT = timedelta(hours=1)
 
 _FORGET_LOG = "DELETE FROM pgqueuer_log WHERE created < now() - $1::interval"
@@ -34,11 +32,18 @@ class JobRunner:
     """Runs the registry's tasks until it is stopped; a database that goes away is waited for.
 
     A job whose worker has not been heard of for `takeover_after_s` is taken over; at most
-    `max_running` jobs run here at once.
+    `max_running` jobs run here at once. A new job rings; a retry that fell due and a job left by a
+    dead worker do not, and wait for the look that is taken every `look_every_s`.
     """
 
     def __init__(
-        self, *, database: Database, registry: TaskRegistry, takeover_after_s: float = 15, max_running: int = 200
+        self,
+        *,
+        database: Database,
+        registry: TaskRegistry,
+        takeover_after_s: float = 15,
+        max_running: int = 200,
+        look_every_s: float = 2,
     ) -> None:
         if max_running < 2 * _BATCH:
             raise ValueError(f"max_running must be at least {2 * _BATCH}, not {max_running}")
@@ -46,6 +51,7 @@ class JobRunner:
         self._registry = registry
         self._takeover_after = timedelta(seconds=takeover_after_s)
         self._max_running = max_running
+        self._look_every = timedelta(seconds=look_every_s)
         self._stopping = asyncio.Event()
         self._manager: QueueManager | None = None
         self._task: asyncio.Task[None] | None = None
@@ -105,7 +111,7 @@ class JobRunner:
         if self._stopping.is_set():
             return
         await manager.run(
-            dequeue_timeout=timedelta(seconds=_POLL_S),
+            dequeue_timeout=self._look_every,
             batch_size=_BATCH,
             max_concurrent_tasks=self._max_running,
             shutdown_on_listener_failure=True,
