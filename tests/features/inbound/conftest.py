@@ -204,7 +204,7 @@ class Hub:
         registry = TaskRegistry()
         async with self.tasks(events) as tasks:
             tasks.register(registry)
-            runner = JobRunner(database=self.database, registry=registry, takeover_after_s=2)
+            runner = JobRunner(database=self.database, registry=registry, takeover_after_s=2, look_every_s=0.1)
             runner.start()
             try:
                 yield runner
