@@ -43,9 +43,9 @@ from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inboun
 from crossdock.files.disk import DiskFiles
 from crossdock.files.store import FileStore
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.breaker import BreakerPolicy
 from crossdock.gateway.destination_auth import Authenticator
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.transport import Transport
 from crossdock.http.access import OperatorKey
 from crossdock.jobs.runner import JobRunner
@@ -152,7 +152,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     bodies = Bodies(files=files, policy=_body_policy(settings))
     changes = ChangeFeed(dsn=database.dsn)
     policy = AddressPolicy(allow_loopback=settings.allow_loopback, allowed=settings.allowed_networks)
-    transport = AiohttpTransport(policy=policy, clock=clock)
+    transport = HttpTransport(policy=policy, clock=clock)
     routes = RouteTable(database=database, changes=changes, clock=clock)
     catalogue = Catalogue(database=database, changes=changes, require_known=settings.require_event_types)
     loader = DestinationLoader(database=database, key_ring=key_ring)

@@ -25,7 +25,7 @@ from crossdock.connectors.webhooks import (
 from crossdock.connectors.webhooks.errors import WrongCertificateError, WrongSignatureError
 from crossdock.connectors.webhooks.presets.sendgrid import new_private_key, public_key_of
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import SystemClock
 from crossdock.settings import Settings
 from tests.connectors.webhooks.bodies import PAYPAL, SENDGRID
@@ -42,8 +42,8 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    opened = AiohttpTransport(policy=AddressPolicy())
+async def transport() -> AsyncIterator[HttpTransport]:
+    opened = HttpTransport(policy=AddressPolicy())
     yield opened
     await opened.aclose()
 
@@ -63,7 +63,7 @@ def made(result: Result, body: bytes) -> InboundRequest:
 
 
 async def believed(
-    transport: AiohttpTransport, preset: str, request: InboundRequest, settings: object = None, **hub: Any
+    transport: HttpTransport, preset: str, request: InboundRequest, settings: object = None, **hub: Any
 ) -> Verified:
     """As a hub with these settings and the same data folder would."""
     return await verify_with_certificates(
@@ -76,7 +76,7 @@ async def believed(
 
 
 async def test_paypals_webhook_for_testing_is_believed_where_that_is_set(
-    transport: AiohttpTransport, tmp_path: Path
+    transport: HttpTransport, tmp_path: Path
 ) -> None:
     request = made(sign(tmp_path, "paypal", PAYPAL, "--secret", WEBHOOK_ID), PAYPAL)
     assert (await believed(transport, "paypal", request, trust_test_webhooks=True)).secret_index == 0
@@ -88,7 +88,7 @@ async def test_paypals_webhook_for_testing_is_believed_where_that_is_set(
     "body", [b'{"any": "message"}', json.dumps({"Type": "Notification", "TopicArn": TOPIC}).encode()]
 )
 async def test_a_message_of_snss_for_testing_is_believed_where_that_is_set(
-    transport: AiohttpTransport, tmp_path: Path, body: bytes
+    transport: HttpTransport, tmp_path: Path, body: bytes
 ) -> None:
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(SNS_SETTINGS))
@@ -160,7 +160,7 @@ def test_sendgrids_public_key_cannot_sign(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_hub_that_believes_what_is_made_for_testing_says_so_loudly(
-    transport: AiohttpTransport, data_dir: Path, *, trusted: bool
+    transport: HttpTransport, data_dir: Path, *, trusted: bool
 ) -> None:
     with structlog.testing.capture_logs() as lines:
         bootstrap._certificates(Settings(trust_test_webhooks=trusted), transport=transport, clock=SystemClock())

@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
+from crossdock.gateway.http_transport import HttpTransport
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -15,7 +15,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    made = AiohttpTransport(policy=AddressPolicy(allow_loopback=True))
+async def transport() -> AsyncIterator[HttpTransport]:
+    made = HttpTransport(policy=AddressPolicy(allow_loopback=True))
     yield made
     await made.aclose()

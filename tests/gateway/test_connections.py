@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.errors import AddressBlockedError, RequestError, ResolveError, ResponseError
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.resolver import VettingResolver
 from tests.gateway.destinations import Visit, destination, friendly
 from tests.gateway.requests import post
@@ -47,8 +47,8 @@ async def names() -> Names:
 
 
 @pytest.fixture
-async def guarded(names: Names) -> AsyncIterator[AiohttpTransport]:
-    made = AiohttpTransport(policy=OPEN, lookup=names, dns_ttl_s=0)
+async def guarded(names: Names) -> AsyncIterator[HttpTransport]:
+    made = HttpTransport(policy=OPEN, lookup=names, dns_ttl_s=0)
     yield made
     await made.aclose()
 
@@ -74,7 +74,7 @@ async def guarded(names: Names) -> AsyncIterator[AiohttpTransport]:
     ],
 )
 async def test_inner_addresses_are_blocked_whatever_way_they_are_written(host: str) -> None:
-    strict = AiohttpTransport(policy=AddressPolicy(), lookup=Names(["127.0.0.1"]))
+    strict = HttpTransport(policy=AddressPolicy(), lookup=Names(["127.0.0.1"]))
     try:
         async with destination(friendly) as there:
             with pytest.raises(AddressBlockedError) as caught:
@@ -88,7 +88,7 @@ async def test_inner_addresses_are_blocked_whatever_way_they_are_written(host: s
 @pytest.mark.parametrize("host", ["2130706433", "0177.0.0.1", "0x7f.0.0.1", "0x7f000001", "127.1", "127.0.1"])
 async def test_odd_numeric_hosts_reach_nothing(host: str) -> None:
     """The C library's lookup takes all of them for 127.0.0.1."""
-    strict = AiohttpTransport(policy=AddressPolicy(), lookup=Names(["127.0.0.1"]))
+    strict = HttpTransport(policy=AddressPolicy(), lookup=Names(["127.0.0.1"]))
     try:
         async with destination(friendly) as there:
             with pytest.raises((AddressBlockedError, RequestError)):
@@ -99,7 +99,7 @@ async def test_odd_numeric_hosts_reach_nothing(host: str) -> None:
 
 
 async def test_a_name_with_an_inner_address_is_blocked_without_telling_the_address(
-    guarded: AiohttpTransport, names: Names
+    guarded: HttpTransport, names: Names
 ) -> None:
     names.answers = [[INSIDE, "10.1.2.3"]]
     with pytest.raises(AddressBlockedError) as caught:
@@ -107,9 +107,7 @@ async def test_a_name_with_an_inner_address_is_blocked_without_telling_the_addre
     assert caught.value.message == "sneaky.example must not be reached from here: it is a loopback address."
 
 
-async def test_of_a_name_with_both_only_the_open_address_is_connected_to(
-    guarded: AiohttpTransport, names: Names
-) -> None:
+async def test_of_a_name_with_both_only_the_open_address_is_connected_to(guarded: HttpTransport, names: Names) -> None:
     names.answers = [[INSIDE, "127.0.0.1"]]
     async with destination(friendly) as there, destination(friendly, host=INSIDE, port=there.port) as inside:
         response = await guarded.send(post(f"http://both.example:{there.port}/"))
@@ -117,9 +115,7 @@ async def test_of_a_name_with_both_only_the_open_address_is_connected_to(
         assert inside.visits == 0
 
 
-async def test_a_name_is_connected_to_at_the_very_address_that_was_judged(
-    guarded: AiohttpTransport, names: Names
-) -> None:
+async def test_a_name_is_connected_to_at_the_very_address_that_was_judged(guarded: HttpTransport, names: Names) -> None:
     """Rebinding between judgement and connection: the second answer must never be asked for."""
     names.answers = [["127.0.0.1"], [INSIDE]]
     async with destination(friendly) as there, destination(friendly, host=INSIDE, port=there.port) as inside:
@@ -127,7 +123,7 @@ async def test_a_name_is_connected_to_at_the_very_address_that_was_judged(
         assert (names.asked, there.visits, inside.visits) == (["rebind.example"], 1, 0)
 
 
-async def test_a_name_rebound_later_is_blocked_at_its_next_connection(guarded: AiohttpTransport, names: Names) -> None:
+async def test_a_name_rebound_later_is_blocked_at_its_next_connection(guarded: HttpTransport, names: Names) -> None:
     names.answers = [["127.0.0.1"], [INSIDE]]
 
     async def once(visit: Visit) -> None:
@@ -142,17 +138,16 @@ async def test_a_name_rebound_later_is_blocked_at_its_next_connection(guarded: A
         assert inside.visits == 0
 
 
-async def test_even_a_resolver_that_vets_nothing_leads_to_no_inner_address(guarded: AiohttpTransport) -> None:
+async def test_even_a_resolver_that_vets_nothing_leads_to_no_inner_address(guarded: HttpTransport) -> None:
     """The socket is the last judge: it sees what is connected to, whoever found the address."""
-    connector = guarded._session.connector
-    connector._resolver = Lying(INSIDE)  # type: ignore[union-attr]  # a TCP connector has one
+    guarded._connector._resolver = Lying(INSIDE)
     async with destination(friendly, host=INSIDE) as inside:
         with pytest.raises(AddressBlockedError):
             await guarded.send(post(f"http://lied.example:{inside.port}/"))
         assert inside.visits == 0
 
 
-async def test_a_name_without_address_says_so(guarded: AiohttpTransport, names: Names) -> None:
+async def test_a_name_without_address_says_so(guarded: HttpTransport, names: Names) -> None:
     names.answers = [[]]
     with pytest.raises(ResolveError) as caught:
         await guarded.send(post("http://nowhere.example/"))
@@ -160,13 +155,12 @@ async def test_a_name_without_address_says_so(guarded: AiohttpTransport, names: 
     assert "nowhere.example has no address" in caught.value.message
 
 
-async def test_a_lookup_that_finds_an_empty_list_says_so(guarded: AiohttpTransport) -> None:
+async def test_a_lookup_that_finds_an_empty_list_says_so(guarded: HttpTransport) -> None:
     async def nothing(host: str) -> Sequence[str]:
         assert host == "nowhere.example"
         return []
 
-    connector = guarded._session.connector
-    connector._resolver = VettingResolver(policy=OPEN, lookup=nothing)  # type: ignore[union-attr]  # as above
+    guarded._connector._resolver = VettingResolver(policy=OPEN, lookup=nothing)
     with pytest.raises(ResolveError):
         await guarded.send(post("http://nowhere.example/"))
 
@@ -187,7 +181,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("name", FLOODS)
-async def test_a_flood_outside_the_body_is_cut_long_before_the_timeout(guarded: AiohttpTransport, name: str) -> None:
+async def test_a_flood_outside_the_body_is_cut_long_before_the_timeout(guarded: HttpTransport, name: str) -> None:
     start, piece = FLOODS[name]
 
     async def behaviour(visit: Visit) -> None:
@@ -201,7 +195,7 @@ async def test_a_flood_outside_the_body_is_cut_long_before_the_timeout(guarded: 
         await eventually(lambda: there.left == 1)
 
 
-async def test_tiny_chunks_count_with_their_framing(guarded: AiohttpTransport) -> None:
+async def test_tiny_chunks_count_with_their_framing(guarded: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.say(CHUNKED)
@@ -213,7 +207,7 @@ async def test_tiny_chunks_count_with_their_framing(guarded: AiohttpTransport) -
         await eventually(lambda: there.left == 1)
 
 
-async def test_an_idle_connection_takes_no_flood(guarded: AiohttpTransport) -> None:
+async def test_an_idle_connection_takes_no_flood(guarded: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.answer()
@@ -224,7 +218,7 @@ async def test_an_idle_connection_takes_no_flood(guarded: AiohttpTransport) -> N
         await eventually(lambda: there.left == 1)
 
 
-async def test_requests_at_once_share_no_state(guarded: AiohttpTransport, names: Names) -> None:
+async def test_requests_at_once_share_no_state(guarded: HttpTransport, names: Names) -> None:
     """A blocked request beside a good one: each is told its own outcome."""
     names.answers = [["127.0.0.1"]]
     async with destination(friendly) as there:

@@ -10,7 +10,6 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.destination_auth import (
     ApiKeyAuth,
     Authenticator,
@@ -25,6 +24,7 @@ from crossdock.gateway.destination_auth import (
     tls_identity,
     validate_auth,
 )
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import FixedClock
 from crossdock.kit.errors import InvalidInputError
 from tests.gateway.certificates import Authority
@@ -51,7 +51,7 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-async def sender(transport: AiohttpTransport, clock: FixedClock) -> AsyncIterator[Authenticator]:
+async def sender(transport: HttpTransport, clock: FixedClock) -> AsyncIterator[Authenticator]:
     made = Authenticator(transport=transport, clock=clock)
     yield made
     await made.aclose()

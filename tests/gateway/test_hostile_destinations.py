@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.errors import (
     ConnectionLostError,
     ResponseError,
     SendTimeoutError,
     Stage,
 )
+from crossdock.gateway.http_transport import HttpTransport
 from tests.gateway.destinations import Visit, destination, friendly
 from tests.gateway.requests import post
 from tests.waiting import eventually
@@ -24,7 +24,7 @@ BIG_BODY = b"x" * 40_000_000  # more than the sockets' buffers on both sides hol
 
 
 @pytest.mark.parametrize(("length", "truncated"), [(CAP - 1, False), (CAP, False), (CAP + 1, True), (CAP * 20, True)])
-async def test_a_body_is_read_up_to_the_cap(transport: AiohttpTransport, length: int, truncated: bool) -> None:  # noqa: FBT001 - a table's column
+async def test_a_body_is_read_up_to_the_cap(transport: HttpTransport, length: int, truncated: bool) -> None:  # noqa: FBT001 - a table's column
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.answer(b"y" * length)
@@ -36,7 +36,7 @@ async def test_a_body_is_read_up_to_the_cap(transport: AiohttpTransport, length:
 
 @pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 99999999999", "Connection: close"])
 async def test_an_endless_body_ends_at_the_cap_and_its_connection_is_dropped(
-    transport: AiohttpTransport, framing: str
+    transport: HttpTransport, framing: str
 ) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
@@ -50,7 +50,7 @@ async def test_an_endless_body_ends_at_the_cap_and_its_connection_is_dropped(
         await eventually(lambda: there.left == 1)
 
 
-async def test_a_compressed_bomb_is_not_unpacked(transport: AiohttpTransport) -> None:
+async def test_a_compressed_bomb_is_not_unpacked(transport: HttpTransport) -> None:
     bomb = gzip.compress(bytes(50_000_000))
 
     async def behaviour(visit: Visit) -> None:
@@ -62,7 +62,7 @@ async def test_a_compressed_bomb_is_not_unpacked(transport: AiohttpTransport) ->
     assert (response.body, response.truncated) == (bomb[:CAP], len(bomb) > CAP)
 
 
-async def test_a_dripping_header_is_cut_by_the_total_timeout(transport: AiohttpTransport) -> None:
+async def test_a_dripping_header_is_cut_by_the_total_timeout(transport: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.say(b"HTTP/1.1 200 OK\r\nX-Slow: ")
@@ -75,7 +75,7 @@ async def test_a_dripping_header_is_cut_by_the_total_timeout(transport: AiohttpT
         await eventually(lambda: there.left == 1)
 
 
-async def test_a_dripping_body_is_cut_by_the_total_timeout(transport: AiohttpTransport) -> None:
+async def test_a_dripping_body_is_cut_by_the_total_timeout(transport: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -88,7 +88,7 @@ async def test_a_dripping_body_is_cut_by_the_total_timeout(transport: AiohttpTra
         await eventually(lambda: there.left == 1)
 
 
-async def test_a_handshake_that_never_comes_is_cut_by_the_connect_timeout(transport: AiohttpTransport) -> None:
+async def test_a_handshake_that_never_comes_is_cut_by_the_connect_timeout(transport: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.gone()
 
@@ -99,7 +99,7 @@ async def test_a_handshake_that_never_comes_is_cut_by_the_connect_timeout(transp
         await eventually(lambda: there.left == 1)
 
 
-async def test_a_destination_that_does_not_read_is_left_at_once(transport: AiohttpTransport) -> None:
+async def test_a_destination_that_does_not_read_is_left_at_once(transport: HttpTransport) -> None:
     """Closing would wait for ever to send the rest; the connection and its memory must go."""
     left_behind = asyncio.Event()
     got: list[int] = []
@@ -118,7 +118,7 @@ async def test_a_destination_that_does_not_read_is_left_at_once(transport: Aioht
 
 
 async def test_an_answer_before_the_request_was_read_counts_and_the_rest_is_not_sent(
-    transport: AiohttpTransport,
+    transport: HttpTransport,
 ) -> None:
     answered = asyncio.Event()
     got: list[int] = []
@@ -136,7 +136,7 @@ async def test_an_answer_before_the_request_was_read_counts_and_the_rest_is_not_
     assert got[0] < len(BIG_BODY)
 
 
-async def test_a_hanging_destination_holds_up_no_other(transport: AiohttpTransport) -> None:
+async def test_a_hanging_destination_holds_up_no_other(transport: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.gone()
@@ -165,7 +165,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_what_is_not_a_valid_response_is_an_error_that_says_so(transport: AiohttpTransport, name: str) -> None:
+async def test_what_is_not_a_valid_response_is_an_error_that_says_so(transport: HttpTransport, name: str) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.say(MALFORMED[name])
@@ -178,7 +178,7 @@ async def test_what_is_not_a_valid_response_is_an_error_that_says_so(transport: 
         await eventually(lambda: there.left == 1)
 
 
-async def test_a_reset_in_the_middle_of_the_response_is_a_lost_connection(transport: AiohttpTransport) -> None:
+async def test_a_reset_in_the_middle_of_the_response_is_a_lost_connection(transport: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
@@ -191,7 +191,7 @@ async def test_a_reset_in_the_middle_of_the_response_is_a_lost_connection(transp
     assert caught.value.maybe_sent
 
 
-async def test_an_answer_to_no_question_is_never_taken_for_the_next_one(transport: AiohttpTransport) -> None:
+async def test_an_answer_to_no_question_is_never_taken_for_the_next_one(transport: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
         await visit.answer(b"asked")

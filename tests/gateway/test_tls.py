@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.errors import ConnectionLostError, RequestError, SendTimeoutError, TlsError
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.tls import TlsContexts, build_context, trusted_authorities, validate_identity
 from crossdock.gateway.transport import TlsIdentity
 from crossdock.kit.errors import InvalidInputError
@@ -43,7 +43,7 @@ async def _name(visit: Visit) -> None:
 
 
 async def test_a_private_authority_is_trusted_where_it_is_named(
-    transport: AiohttpTransport, authority: Authority, tmp_path: Path
+    transport: HttpTransport, authority: Authority, tmp_path: Path
 ) -> None:
     async with destination(friendly, tls=server_context(tmp_path, authority.server())) as there:
         response = await transport.send(post(there.url, tls=_identity(authority)))
@@ -51,7 +51,7 @@ async def test_a_private_authority_is_trusted_where_it_is_named(
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(
-    transport: AiohttpTransport, authority: Authority, stranger: Authority, tmp_path: Path
+    transport: HttpTransport, authority: Authority, stranger: Authority, tmp_path: Path
 ) -> None:
     async with destination(friendly, tls=server_context(tmp_path, authority.server())) as there:
         for tls in (None, _identity(stranger)):
@@ -62,7 +62,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(
 
 
 async def test_a_certificate_for_another_host_is_refused(
-    transport: AiohttpTransport, authority: Authority, tmp_path: Path
+    transport: HttpTransport, authority: Authority, tmp_path: Path
 ) -> None:
     async with destination(friendly, tls=server_context(tmp_path, authority.server("127.0.0.9"))) as there:
         with pytest.raises(TlsError) as caught:
@@ -70,7 +70,7 @@ async def test_a_certificate_for_another_host_is_refused(
     assert "mismatch" in caught.value.message
 
 
-async def test_what_speaks_no_tls_is_a_tls_error(transport: AiohttpTransport) -> None:
+async def test_what_speaks_no_tls_is_a_tls_error(transport: HttpTransport) -> None:
     async def plain(visit: Visit) -> None:
         await visit.answer()
         await visit.gone()
@@ -82,7 +82,7 @@ async def test_what_speaks_no_tls_is_a_tls_error(transport: AiohttpTransport) ->
 
 
 async def test_each_client_certificate_has_connections_of_its_own(
-    transport: AiohttpTransport, authority: Authority, tmp_path: Path
+    transport: HttpTransport, authority: Authority, tmp_path: Path
 ) -> None:
     tls = server_context(tmp_path, authority.server(), clients_of=authority)
     ada, bob = (_identity(authority, authority.client(name)) for name in ("ada", "bob"))
@@ -93,7 +93,7 @@ async def test_each_client_certificate_has_connections_of_its_own(
 
 
 async def test_without_the_demanded_client_certificate_the_error_says_tls(
-    transport: AiohttpTransport, authority: Authority, stranger: Authority, tmp_path: Path
+    transport: HttpTransport, authority: Authority, stranger: Authority, tmp_path: Path
 ) -> None:
     """In TLS 1.3 the refusal comes after our handshake is done, so the request may be out already."""
     tls = server_context(tmp_path, authority.server(), clients_of=authority)
@@ -104,7 +104,7 @@ async def test_without_the_demanded_client_certificate_the_error_says_tls(
 
 
 async def test_an_endless_encrypted_body_ends_at_the_cap(
-    transport: AiohttpTransport, authority: Authority, tmp_path: Path
+    transport: HttpTransport, authority: Authority, tmp_path: Path
 ) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
@@ -118,7 +118,7 @@ async def test_an_endless_encrypted_body_ends_at_the_cap(
 
 
 async def test_an_encrypted_destination_that_does_not_read_is_left_at_once(
-    transport: AiohttpTransport, authority: Authority, tmp_path: Path
+    transport: HttpTransport, authority: Authority, tmp_path: Path
 ) -> None:
     left_behind = asyncio.Event()
     got: list[int] = []
@@ -148,7 +148,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("name", UNUSABLE)
 async def test_an_identity_that_cannot_be_used_is_refused_when_saved_and_when_sent(
-    transport: AiohttpTransport, authority: Authority, name: str
+    transport: HttpTransport, authority: Authority, name: str
 ) -> None:
     client = authority.client("ada")
     words = {"{certificate}": client.certificate, "{key}": client.key, "{other_key}": authority.client("bob").key}
@@ -210,7 +210,7 @@ async def test_a_trusted_name_is_verified_against_the_name_and_not_the_address(
         assert host.endswith(".example")
         return ["127.0.0.1"]
 
-    transport = AiohttpTransport(policy=AddressPolicy(allow_loopback=True), lookup=lookup)
+    transport = HttpTransport(policy=AddressPolicy(allow_loopback=True), lookup=lookup)
     try:
         async with destination(friendly, tls=server_context(tmp_path, authority.server())) as there:
             good = post(f"https://there.example:{there.port}/", tls=_identity(authority))

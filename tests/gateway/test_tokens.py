@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.errors import TokenFetchError
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.tokens import ClientAuthentication, TokenGrant, TokenSource
 from crossdock.kit.clock import FixedClock
 from tests.gateway.token_endpoint import Provider, provider
@@ -28,7 +28,7 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-async def tokens(transport: AiohttpTransport, clock: FixedClock) -> AsyncIterator[TokenSource]:
+async def tokens(transport: HttpTransport, clock: FixedClock) -> AsyncIterator[TokenSource]:
     made = TokenSource(transport=transport, clock=clock)
     yield made
     await made.aclose()
@@ -178,7 +178,7 @@ async def test_a_token_without_a_type_is_a_bearer_token(issuer: Provider, tokens
 
 
 async def test_a_token_endpoint_inside_is_blocked_for_good(clock: FixedClock) -> None:
-    transport = AiohttpTransport(policy=AddressPolicy())
+    transport = HttpTransport(policy=AddressPolicy())
     tokens = TokenSource(transport=transport, clock=clock)
     async with provider() as inside:
         with pytest.raises(TokenFetchError) as caught:

@@ -1,13 +1,12 @@
 """Name lookup that answers with reachable addresses only."""
 
 import asyncio
+import functools
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Thread
 from typing import Protocol
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from crossdock.gateway.addresses import AddressPolicy, BlockReason
 
@@ -18,7 +17,7 @@ _MAX_LOOKUPS = 128
 class AddressRefusedError(OSError):
     """An address that must not be connected to.
 
-    An OSError, so that aiohttp tries the name's next address; callers get an AddressBlockedError.
+    An OSError, so that the name's next address is tried; callers get an AddressBlockedError.
     """
 
     def __init__(self, address: str, reason: BlockReason) -> None:
@@ -76,36 +75,44 @@ def _settle(answer: asyncio.Future[Sequence[str]], addresses: Sequence[str], err
         answer.set_exception(error)
 
 
-class VettingResolver(AbstractResolver):
+class VettingResolver:
     """Answers with those of a name's addresses that the policy opens.
 
-    Raises AddressRefusedError when it opens none of them, OSError when the name has none.
+    Who asks for a name while it is looked up, or within `ttl_s` after, gets the same answer, judged anew.
     """
 
-    def __init__(self, *, policy: AddressPolicy, lookup: Lookup) -> None:
+    def __init__(self, *, policy: AddressPolicy, lookup: Lookup, ttl_s: float = 0) -> None:
         self._policy = policy
         self._lookup = lookup
+        self._ttl_s = ttl_s
+        self._asked: dict[str, asyncio.Task[Sequence[str]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses as aiohttp connects to them: numeric, so that no second lookup happens."""
-        addresses = await self._lookup(host)
+    async def resolve(self, host: str) -> list[str]:
+        """The addresses, best first. Raises AddressRefusedError when none is open, OSError when there are none."""
+        asked = self._asked.get(host)
+        if asked is None:
+            asked = self._asked[host] = asyncio.create_task(self._ask(host))
+            asked.add_done_callback(functools.partial(self._settle, host))
+        # Shielded: others may wait for the same answer when this caller is cancelled.
+        addresses = await asyncio.shield(asked)
         blocked = {address: reason for address in addresses if (reason := self._policy.judge(address))}
         reachable = [address for address in addresses if address not in blocked]
         if blocked and not reachable:
             raise AddressRefusedError(*next(iter(blocked.items())))
-        results = [_result(host, port, address) for address in reachable]
-        results = [result for result in results if family in (socket.AF_UNSPEC, result["family"])]
-        if not results:
+        if not reachable:
             raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
-        return results
+        return reachable
 
-    async def close(self) -> None:
-        """Nothing to close."""
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        for asked in list(self._asked.values()):
+            asked.cancel()
 
+    async def _ask(self, host: str) -> Sequence[str]:
+        return await self._lookup(host)
 
-def _result(host: str, port: int, address: str) -> ResolveResult:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)
+    def _settle(self, host: str, asked: asyncio.Task[Sequence[str]]) -> None:
+        if self._ttl_s > 0 and not asked.cancelled() and asked.exception() is None:
+            asked.get_loop().call_later(self._ttl_s, self._asked.pop, host, None)
+        else:
+            del self._asked[host]

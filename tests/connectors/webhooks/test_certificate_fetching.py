@@ -17,7 +17,7 @@ from crossdock.connectors.webhooks.certificate_fetching import (
 from crossdock.connectors.webhooks.certificates import Authorities
 from crossdock.connectors.webhooks.errors import CertificateUnavailableError, WrongCertificateError
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import FixedClock
 from tests.connectors.webhooks.certificates import Issuer, pem
 from tests.gateway.destinations import Destination, Visit, destination
@@ -34,7 +34,7 @@ LEAF = ROOT.leaf(HOST, NOW)
 async def fetching(
     *, clock: FixedClock | None = None, allow_loopback: bool = True, total_timeout_s: float = 5
 ) -> AsyncIterator[FetchedCertificates]:
-    transport = AiohttpTransport(policy=AddressPolicy(allow_loopback=allow_loopback))
+    transport = HttpTransport(policy=AddressPolicy(allow_loopback=allow_loopback))
     try:
         yield FetchedCertificates(
             transport=transport,

@@ -13,8 +13,8 @@ from crossdock.features.deliveries.history import DeliveryHistory
 from crossdock.features.deliveries.models import SubscriptionStatus
 from crossdock.features.deliveries.schemas import AttemptOut, SubscriptionCreated
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
 from crossdock.gateway.destination_auth import Authenticator
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import SystemClock
 from crossdock.kit.errors import InvalidInputError
 from crossdock.kit.ids import IdKind, parse_id
@@ -116,7 +116,7 @@ class TestAddresses:
 
     async def test_what_was_allowed_once_is_judged_again_at_each_connection(self, hub: Hub, receiver: Receiver) -> None:
         subscription = await hub.subscribe(receiver)
-        stricter = AiohttpTransport(policy=AddressPolicy(allow_loopback=False, allowed=()))
+        stricter = HttpTransport(policy=AddressPolicy(allow_loopback=False, allowed=()))
         hub.services.sender._authenticator = Authenticator(transport=stricter, clock=SystemClock())
         async with working(hub.services):
             await hub.publish(1)
@@ -133,7 +133,7 @@ class TestAddresses:
         async def rebound(host: str) -> Sequence[str]:
             return [addresses[host]]
 
-        transport = AiohttpTransport(policy=hub.services.policy, lookup=rebound)
+        transport = HttpTransport(policy=hub.services.policy, lookup=rebound)
         hub.services.sender._authenticator = Authenticator(transport=transport, clock=SystemClock())
         for host in addresses:
             subscription = await hub.subscribe(f"https://{host}/hook", verify=False)

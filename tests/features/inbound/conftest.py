@@ -32,7 +32,7 @@ from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inboun
 from crossdock.files.disk import DiskFiles
 from crossdock.files.store import FileStore
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.http.access import Gatekeeper, Principal, RateState
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import RetryPolicy, TaskRegistry
@@ -85,7 +85,7 @@ class Hub:
     interest: Curiosity
     handlers: HandlerRegistry
     bodies: Bodies
-    transport: AiohttpTransport
+    transport: HttpTransport
     api: ApiClient
     tenant_id: UUID
     tenant: str
@@ -243,7 +243,7 @@ async def open_hub(
     clock = FixedClock(datetime.now(UTC))
     key_ring = KeyRing([new_key()])
     changes = ChangeFeed(dsn=database.dsn)
-    transport = AiohttpTransport(policy=AddressPolicy(allow_loopback=True))
+    transport = HttpTransport(policy=AddressPolicy(allow_loopback=True))
     handlers = HandlerRegistry()
     folder = TemporaryDirectory()
     bodies = Bodies(files=files or DiskFiles(Path(folder.name) / "files"), policy=policy or BodyPolicy())

@@ -18,7 +18,7 @@ from crossdock.connectors.webhooks.presets.sendgrid import new_private_key, publ
 from crossdock.db.engine import Database
 from crossdock.features.inbound.schemas import EndpointCreated
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.aiohttp_transport import AiohttpTransport
+from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.transport import OutboundRequest, OutboundResponse
 from crossdock.kit.clock import SystemClock
 from tests.connectors.webhooks.bodies import PAYPAL, SENDGRID
@@ -200,7 +200,7 @@ async def test_sendgrids_batch_is_believed_by_its_public_key_and_split(hub: Hub)
 class Detour:
     """A transport that goes to a destination of the test's for whatever host, and counts how often."""
 
-    transport: AiohttpTransport
+    transport: HttpTransport
     to: str
     sent: int = 0
 
@@ -216,7 +216,7 @@ class Detour:
 @asynccontextmanager
 async def _detour(visit_with: Any) -> AsyncIterator[Detour]:
     async with destination(visit_with) as there:
-        detour = Detour(AiohttpTransport(policy=AddressPolicy(allow_loopback=True)), there.url)
+        detour = Detour(HttpTransport(policy=AddressPolicy(allow_loopback=True)), there.url)
         try:
             yield detour
         finally:
@@ -257,7 +257,7 @@ async def test_a_subscription_to_an_accepted_topic_is_confirmed_at_amazons_url(h
         Token="2336412f37",
     )
     async with _detour(confirm) as detour:
-        hub.transport = cast("AiohttpTransport", detour)
+        hub.transport = cast("HttpTransport", detour)
         assert (await _post(hub, _signed(hub, await _sns(hub), SNS_URL, message))).json == {"status": "received"}
         await hub.work_off()
     assert called == [f"GET /?{query} HTTP/1.1"]

@@ -1,0 +1,96 @@
+"""New connections, each to an address that was judged just before."""
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Callable
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, socket
+
+from aiohappyeyeballs import AddrInfoType, start_connection
+
+from crossdock.gateway._connection import Connection
+from crossdock.gateway._failures import FailedError, no_address, no_connection
+from crossdock.gateway.addresses import AddressPolicy
+from crossdock.gateway.resolver import AddressRefusedError, VettingResolver
+
+# RFC 8305 recommends 250 ms before the next address is tried beside the one that does not answer.
+_NEXT_ADDRESS_AFTER_S = 0.25
+
+
+class Connector:
+    """Makes connections, of a name's addresses with the one that answers first."""
+
+    def __init__(self, *, policy: AddressPolicy, resolver: VettingResolver) -> None:
+        self._policy = policy
+        self._resolver = resolver
+
+    async def connect(
+        self, host: str, port: int, *, tls: ssl.SSLContext | None, new: Callable[[], Connection]
+    ) -> Connection:
+        """One of `new`, connected; with `tls`, to a peer that was verified. Raises FailedError."""
+        left = [_address_info(address, port) for address in await self._addresses(host)]
+        refused: list[AddressRefusedError] = []
+        open_socket = functools.partial(self._open_socket, refused)
+        while True:
+            address = None
+            try:
+                opened = await start_connection(
+                    left, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S, socket_factory=open_socket
+                )
+                address = opened.getpeername()[0]
+                return await _protocol_over(opened, new, tls, host)
+            except (OSError, RuntimeError) as error:
+                # An address that took the connection but failed in TLS leaves the others to be tried.
+                left = [info for info in left if address is not None and info[4][0] != address]
+                if not left:
+                    raise FailedError(no_connection(refused[0] if refused else error)) from None
+
+    async def _addresses(self, host: str) -> list[str]:
+        if _is_address(host):
+            return [host]
+        try:
+            return await self._resolver.resolve(host)
+        except OSError as error:
+            raise FailedError(no_address(error)) from None
+
+    def _open_socket(self, refused: list[AddressRefusedError], info: AddrInfoType) -> socket:
+        """Called for each address just before it is connected to, literal or resolved: the last judge."""
+        family, kind, protocol, _, place = info
+        address = str(place[0])
+        reason = self._policy.judge(address)
+        if reason is not None:
+            refused.append(AddressRefusedError(address, reason))
+            raise refused[-1]
+        return socket(family, kind, protocol)
+
+
+async def _protocol_over(
+    opened: socket, new: Callable[[], Connection], tls: ssl.SSLContext | None, host: str
+) -> Connection:
+    connection = new()
+    # Certificates name hosts without the dot that ends an absolute name.
+    name = host.rstrip(".") if tls is not None else None
+    try:
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection, sock=opened, ssl=tls, server_hostname=name
+        )
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+def _address_info(address: str, port: int) -> AddrInfoType:
+    """Numeric, so that nothing looks it up again."""
+    if ":" in address:
+        return AF_INET6, SOCK_STREAM, IPPROTO_TCP, "", (address, port, 0, 0)
+    return AF_INET, SOCK_STREAM, IPPROTO_TCP, "", (address, port)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""One request and what came of it, in the words of `gateway.transport` and `gateway.errors`."""
+
+from crossdock.gateway._connection import Connection, Place
+from crossdock.gateway._failures import UNSENDABLE, Failure, authority
+from crossdock.gateway._wire import message_of, target_of
+from crossdock.gateway.errors import TransportError
+from crossdock.gateway.headers import HeaderPairs
+from crossdock.gateway.transport import OutboundRequest, OutboundResponse
+
+
+class Exchange:
+    """A request, ready to be sent; `started` is on the caller's clock, `deadline` on the loop's."""
+
+    __slots__ = ("deadline", "message", "place", "request", "started")
+
+    def __init__(self, request: OutboundRequest, *, started: float, deadline: float) -> None:
+        self.request = request
+        self.started = started
+        self.deadline = deadline
+        try:
+            target = target_of(request.url)
+            self.message = message_of(request, target)
+        except (ValueError, TypeError):
+            raise self.error(UNSENDABLE) from None
+        self.place: Place = (target.scheme, target.host, target.port, request.tls)
+
+    def error(self, failure: Failure, connection: Connection | None = None) -> TransportError:
+        """The failure of this exchange; `connection` is the one that the request went to, if it got so far."""
+        if connection is None:
+            return failure.kind(f"{authority(self.request.url)} {failure.what}.")
+        return failure.kind(
+            f"{authority(self.request.url)} {failure.what}.",
+            maybe_sent=True,
+            stage=connection.stage,
+            remote_address=connection.remote_address,
+            response_status=connection.reader.status,
+        )
+
+    def response(self, connection: Connection, *, now: float) -> OutboundResponse:
+        """The response that has come over `connection`; to be asked once."""
+        reader = connection.reader
+        assert reader.status is not None  # noqa: S101 # a response that is whole has one
+        return OutboundResponse(
+            status=reader.status,
+            headers=_pairs(reader.fields),
+            body=reader.body(),
+            truncated=reader.truncated,
+            duration_ms=(now - self.started) * 1000,
+            remote_address=connection.remote_address,
+        )
+
+
+def _pairs(fields: list[tuple[bytes, bytes]]) -> HeaderPairs:
+    try:
+        return tuple([(name.decode(), value.strip(b" \t").decode()) for name, value in fields])
+    except UnicodeDecodeError:
+        return tuple([(name.decode(), _text(value.strip(b" \t"))) for name, value in fields])
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

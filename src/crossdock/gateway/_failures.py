@@ -1,0 +1,91 @@
+"""What can go wrong with an exchange, in words.
+
+They are written for the destination's owner and carry nothing secret: no path, no query, no header, and
+not the address behind a name.
+"""
+
+import os
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from crossdock.gateway.errors import (
+    AddressBlockedError,
+    ConnectError,
+    ConnectionLostError,
+    RequestError,
+    ResolveError,
+    ResponseError,
+    SendTimeoutError,
+    Stage,
+    TlsError,
+    TransportError,
+)
+from crossdock.gateway.resolver import AddressRefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The kind of error, and what follows the destination's name in its message."""
+
+    kind: type[TransportError]
+    what: str
+
+
+class FailedError(Exception):
+    """There is no connection, for the reason in `failure`."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.what)
+        self.failure = failure
+
+
+UNSENDABLE = Failure(RequestError, "cannot be sent this request: its URL, method or headers are not valid")
+TOO_MANY_BYTES = Failure(ResponseError, "sent more headers or framing than is accepted")
+UPGRADED = Failure(ResponseError, "tried to switch to another protocol")
+MALFORMED = Failure(ResponseError, "sent something that is not a valid HTTP response")
+TIMED_OUT = {
+    Stage.CONNECT: Failure(SendTimeoutError, "did not accept a connection in time"),
+    Stage.RESPONSE_HEAD: Failure(SendTimeoutError, "did not answer in time"),
+    Stage.RESPONSE_BODY: Failure(SendTimeoutError, "did not finish its response in time"),
+}
+LOST = {
+    Stage.RESPONSE_HEAD: Failure(ConnectionLostError, "closed the connection without an answer"),
+    Stage.RESPONSE_BODY: Failure(ConnectionLostError, "closed the connection in the middle of its response"),
+}
+
+
+def no_address(error: OSError) -> Failure:
+    """Why a name leads nowhere."""
+    if isinstance(error, AddressRefusedError):
+        return Failure(AddressBlockedError, f"must not be reached from here: it is {error.reason}")
+    return Failure(ResolveError, f"has no address: {error.strerror or 'the lookup failed'}")
+
+
+def no_connection(error: OSError | RuntimeError) -> Failure:
+    """Why an address could not be connected to."""
+    if isinstance(error, AddressRefusedError):
+        return no_address(error)
+    if isinstance(error, ssl.SSLError):
+        return untrusted(error)
+    errno = error.errno if isinstance(error, OSError) else None
+    return Failure(
+        ConnectError, f"does not accept connections: {os.strerror(errno).lower() if errno else 'no connection'}"
+    )
+
+
+def untrusted(error: ssl.SSLError) -> Failure:
+    """What is wrong with a destination's TLS, or with ours in its eyes."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message
+    else:
+        reason = (error.reason or "the handshake failed").replace("_", " ").lower()
+    return Failure(TlsError, f"gave no trusted TLS connection: {reason}")
+
+
+def authority(url: str) -> str:
+    """Host and port of a URL, for messages: without user name and password."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "The destination"
+    except ValueError:
+        return "The destination"

@@ -1,0 +1,127 @@
+"""Responses as they come over the wire, read by llhttp (the parser of Node.js) through httptools."""
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from crossdock.gateway._failures import MALFORMED, UPGRADED, Failure
+
+_MAX_FIELDS = 128
+_MAX_FIELD_BYTES = 16 * 1024
+_FIRST_INTERIM = 100
+_SWITCHING_PROTOCOLS = 101
+_FIRST_FINAL = 200
+
+
+class _EnoughError(Exception):
+    """Ends the parser's work on what it was fed."""
+
+
+class ResponseReader:
+    """Reads the responses of one connection, one after the other, each from `begin` until it is `whole`.
+
+    `status` is None until the head of the final response is there; `fields` are its header lines.
+    `keep_alive` says whether another response may follow on this connection.
+    """
+
+    def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)
+        # What old servers do and no reader takes in two ways: folded headers, LF for CRLF, "5 " for a chunk's size.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        self.begin(cap=0, without_body=False)
+
+    def begin(self, *, cap: int, without_body: bool) -> None:
+        """A response is to come, of whose body `cap` bytes are kept; `without_body` when HEAD was asked."""
+        self._cap = cap
+        self._without_body = without_body
+        self._failure: Failure | None = None
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._size = 0
+        self.status: int | None = None
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.truncated = self.whole = self.keep_alive = False
+
+    def feed(self, data: bytes) -> Failure | None:
+        """Bytes from the peer; what is wrong with them, if anything."""
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            if self.whole:
+                self.keep_alive = False  # more came than was asked for, or all that is wanted has come
+                return None
+            if error.__context__ is not None and not isinstance(error.__context__, _EnoughError):
+                raise
+            return self._failure or MALFORMED
+        return None
+
+    def end(self) -> bool:
+        """The connection has ended; whether that is how this response ends too."""
+        if self.whole or self.status is None or not _ends_with_connection(self.fields):
+            return False
+        self.whole = True
+        return True
+
+    def body(self) -> bytes:
+        """The body up to the cap; to be asked once."""
+        body, self._body = b"".join(self._body), []
+        return body[: self._cap]
+
+    def close(self) -> None:
+        """Nothing more comes. Reader and parser hold each other; here they let go."""
+        del self._parser
+
+    def on_message_begin(self) -> None:
+        """A response begins: the first, one after an interim one, or one that nobody asked for."""
+        if self.whole:
+            raise _EnoughError
+        self._lines = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header or trailer."""
+        if len(name) + len(value) > _MAX_FIELD_BYTES or b"\0" in value or len(self._lines) >= _MAX_FIELDS:
+            raise _EnoughError
+        self._lines.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head of a response is there; interim ones (RFC 9110, section 15.2) are passed over."""
+        status = self._parser.get_status_code()
+        if status == _SWITCHING_PROTOCOLS:
+            self._failure = UPGRADED
+            raise _EnoughError
+        if status < _FIRST_INTERIM:
+            raise _EnoughError
+        if status < _FIRST_FINAL:
+            return
+        self.status, self.fields, self._lines = status, self._lines, []
+        if self._without_body:
+            self.whole = True
+            raise _EnoughError
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self.status is None:
+            raise _EnoughError  # an interim response has none
+        self._size += len(data)
+        self._body.append(data)
+        if self._size > self._cap:
+            self.truncated = self.whole = True
+            raise _EnoughError
+
+    def on_message_complete(self) -> None:
+        """A response is whole."""
+        if self.status is not None:
+            self.whole = True
+            self.keep_alive = self._parser.should_keep_alive()
+
+
+def _ends_with_connection(fields: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a body has neither length nor chunks (RFC 9112, section 6.3, rules 4 and 8)."""
+    codings = b""
+    for name, value in fields:
+        lowered = name.lower()
+        if lowered == b"content-length":
+            return False
+        if lowered == b"transfer-encoding":
+            codings = value
+    return codings.rpartition(b",")[2].strip().lower() != b"chunked"

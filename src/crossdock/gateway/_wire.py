@@ -1,0 +1,87 @@
+"""Requests as they go over the wire (RFC 9112)."""
+
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+
+from yarl import URL
+
+from crossdock.gateway.headers import TOKEN
+from crossdock.gateway.transport import OutboundRequest
+
+USER_AGENT = f"Crossdock/{version('crossdock')}"
+
+# With identity asked for and nothing unpacked, a compressed bomb costs what came over the wire.
+_DEFAULTS = {
+    "accept": "Accept: */*",
+    "accept-encoding": "Accept-Encoding: identity",
+    "user-agent": f"User-Agent: {USER_AGENT}",
+}
+# What frames the message or belongs to the connection is this module's business alone.
+_OURS = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_WITHOUT_CONTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+# Such a URL is sent as it stands: yarl would rewrite escapes that a destination may have signed.
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
+_SCHEMES = frozenset({"http", "https"})
+_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URL leads: scheme, host (an IPv6 address without brackets) and port, and what to ask for there.
+
+    `asked` is the request line after the method, with the header lines that come from the URL.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    asked: str
+    signs_in: bool
+
+
+@lru_cache(maxsize=_KEPT)
+def target_of(text: str) -> Target:
+    """Raises ValueError for what is no HTTP URL."""
+    url = URL(text, encoded=_VISIBLE_ASCII.fullmatch(text) is not None)
+    host, port = url.raw_host, url.port
+    if url.scheme not in _SCHEMES or not host or not port:
+        raise ValueError(url.scheme)
+    if not (_VISIBLE_ASCII.fullmatch(url.raw_path_qs) and _VISIBLE_ASCII.fullmatch(host)):
+        raise ValueError("path or host")
+    asked = f"{url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
+    signs_in = bool(url.raw_user or url.raw_password)
+    if signs_in:
+        credentials = f"{url.user or ''}:{url.password or ''}".encode("latin-1")
+        asked += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
+    return Target(url.scheme, host, port, asked, signs_in)
+
+
+def message_of(request: OutboundRequest, target: Target) -> bytes:
+    """The whole request. Raises ValueError or TypeError when a part of it could be taken for another part."""
+    body = request.body
+    names, values = zip(*request.headers, strict=True) if request.headers else ((), ())
+    method, lines = _form(request.method, names, target.signs_in)
+    filled = lines % values
+    # The names are tokens, so one line break for each line means that no value holds any.
+    if not filled.count("\r") == filled.count("\n") == lines.count("\n") or "\0" in filled:
+        raise ValueError("a header's value")
+    length = f"Content-Length: {len(body)}\r\n\r\n" if body or request.method not in _WITHOUT_CONTENT else "\r\n"
+    return (method + target.asked + filled + length).encode() + body
+
+
+@lru_cache(maxsize=_KEPT)
+def _form(method: str, names: tuple[str, ...], signs_in: bool) -> tuple[str, str]:  # noqa: FBT001 # called once, above
+    """What comes before the target, and the header lines with places for their values."""
+    if not TOKEN.fullmatch(method) or method == "CONNECT" or not all(TOKEN.fullmatch(name) for name in names):
+        raise ValueError("the method or a header's name")
+    given = {name.lower() for name in names}
+    if given & _OURS or (signs_in and "authorization" in given):
+        raise ValueError("a header that the transport sets")
+    ours = [line for name, line in _DEFAULTS.items() if name not in given]
+    theirs = [f"{name.replace('%', '%%')}: %s" for name in names]
+    return f"{method} ", "".join([f"{line}\r\n" for line in ours + theirs])
