@@ -44,7 +44,7 @@ def new_uuid() -> UUID:
 
 def format_id(kind: IdKind, value: UUID) -> str:
     """The readable form, such as `evt_0192f0c1…`."""
-    return f"{kind.value}_{value.hex}"
+    return f"{kind}_{value.hex}"
 
 
 def parse_id(kind: IdKind, text: str) -> UUID:

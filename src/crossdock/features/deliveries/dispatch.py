@@ -20,6 +20,7 @@ from crossdock.features.deliveries.judging import Judge
 from crossdock.features.deliveries.lane import Lane, Pending
 from crossdock.features.deliveries.lane_repository import Claim, Handback, LaneRepository
 from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus, SubscriptionStatus
+from crossdock.features.deliveries.outcomes import Verdict
 from crossdock.features.deliveries.recording import Recorder, Result
 from crossdock.features.deliveries.routing import PlannedDelivery
 from crossdock.features.deliveries.sending import Sender
@@ -39,6 +40,10 @@ _IDLE_BEFORE_RELEASE_S = 3.0
 _RECORD_RETRY_PAUSE_S = 0.25
 _BROKEN_HOLD = timedelta(minutes=1)
 _READ_RETRY_PAUSE_S = 0.5
+
+# Asking for a label's counter costs more than counting.
+_ATTEMPTS = {verdict: metrics.ATTEMPTS.labels(verdict.value) for verdict in Verdict}
+_FINISHED = {status: metrics.DELIVERIES_FINISHED.labels(status.value) for status in DeliveryStatus}
 
 _log = structlog.get_logger(__name__)
 
@@ -349,7 +354,7 @@ class Dispatcher:
             again = pending
         lane.settle(pending, again=again, due_at=result.due_at)
         if result.status is not DeliveryStatus.PENDING:
-            metrics.DELIVERIES_FINISHED.labels(result.status.value).inc()
+            _FINISHED[result.status].inc()
             if result.status is DeliveryStatus.DELIVERED:
                 metrics.DELIVERY_S.observe((self._clock.now() - uuid_time(pending.id)).total_seconds())
 
@@ -368,7 +373,9 @@ class Dispatcher:
             # A fault of ours counts as an attempt that failed: tried again, and an end to it.
             _log.exception("attempt_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))
             attempt = self._sender.broken_attempt(lane.destination, pending)
-        _log.info(
+        # Those that went well are in the history; here they would bury the others, and cost more than signing them.
+        log = _log.debug if attempt.outcome.verdict is Verdict.DELIVERED else _log.info
+        log(
             "delivery_attempted",
             delivery_id=format_id(IdKind.DELIVERY, pending.id),
             attempt=attempt.number,
@@ -377,7 +384,7 @@ class Dispatcher:
             error=attempt.outcome.error,
             duration_ms=round(attempt.outcome.duration_ms, 1),
         )
-        metrics.ATTEMPTS.labels(attempt.outcome.verdict.value).inc()
+        _ATTEMPTS[attempt.outcome.verdict].inc()
         metrics.ATTEMPT_S.observe(attempt.outcome.duration_ms / 1000)
         return await self._judge.sent(lane, pending, attempt)
 

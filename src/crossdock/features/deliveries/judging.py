@@ -18,6 +18,13 @@ from crossdock.observability import metrics
 _LONGEST_RETRY_AFTER = timedelta(hours=6)
 _LONGEST_LANE_HOLD = timedelta(minutes=15)
 
+_STATUS = {
+    Verdict.DELIVERED: DeliveryStatus.DELIVERED,
+    Verdict.RETRY: DeliveryStatus.PENDING,
+    Verdict.FAILED: DeliveryStatus.FAILED,
+    Verdict.GONE: DeliveryStatus.FAILED,
+}
+
 _log = structlog.get_logger(__name__)
 
 
@@ -34,10 +41,7 @@ class Judge:
         outcome = attempt.outcome
         breaker_before = lane.breaker.save()
         announcements = self._tell_breaker(lane, pending, outcome.health, now)
-        status = {
-            Verdict.DELIVERED: DeliveryStatus.DELIVERED,
-            Verdict.RETRY: DeliveryStatus.PENDING,
-        }.get(outcome.verdict, DeliveryStatus.FAILED)
+        status = _STATUS[outcome.verdict]
         due_at = None
         if outcome.verdict is Verdict.RETRY:
             due_at = self._next_attempt_at(lane, attempt, now)
