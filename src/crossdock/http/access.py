@@ -187,14 +187,14 @@ Authenticated = Annotated[Principal, Depends(_authenticated)]
 def Requires(permission: Permission) -> Any:  # noqa: ANN401, N802 - used and typed like FastAPI's own Depends
     """The caller, as a dependency that refuses one without this permission."""
 
-    def allowed(principal: Authenticated) -> Principal:
+    async def allowed(principal: Authenticated) -> Principal:
         require(principal, permission)
         return principal
 
     return Security(allowed, scopes=[permission.value])
 
 
-def _current_actor(principal: Authenticated, request: Request) -> Actor:
+async def _current_actor(principal: Authenticated, request: Request) -> Actor:
     return actor_of(principal, request.scope)
 
 
@@ -213,7 +213,7 @@ async def _tenant_session(
 TenantSession = Annotated[AsyncSession, Depends(_tenant_session, scope="function")]
 
 
-def _operator(
+async def _operator(
     request: Request,
     operator_key: Annotated[OperatorKey, Provided(OperatorKey)],
     _key: Annotated[object, Security(_operator_bearer)],

@@ -56,7 +56,7 @@ class PageRequest:
         return self.after
 
 
-def _page_request(
+async def _page_request(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items on a page.")] = DEFAULT_LIMIT,
     cursor: Annotated[
         str | None, Query(max_length=_CURSOR_CHARACTERS, description="`next_cursor` of the page before.")

@@ -1,4 +1,8 @@
-"""How an endpoint gets the services it calls, without knowing who built them."""
+"""How an endpoint gets the services it calls, without knowing who built them.
+
+Dependencies here and elsewhere are `async` also where they await nothing: FastAPI runs the others in a
+thread, each by itself, which takes longer than they do.
+"""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -19,7 +23,7 @@ def provide(scope: Scope, services: Mapping[type, object]) -> None:
 def Provided(kind: type[T]) -> Any:  # noqa: ANN401, N802 - used and typed like FastAPI's own Depends
     """The application's instance of `kind`, as a dependency for `Annotated`."""
 
-    def instance(request: Request) -> T:
+    async def instance(request: Request) -> T:
         found: T = provided(request, kind)
         return found
 

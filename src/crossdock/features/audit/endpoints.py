@@ -18,7 +18,7 @@ Auditor = Annotated[Principal, Requires(Permission.AUDIT_READ)]
 _Text = Annotated[str | None, Query(max_length=200)]
 
 
-def _filter(
+async def _filter(
     *,
     entity_kind: Annotated[str | None, Query(max_length=200, description="Such as `api_key`.")] = None,
     entity_id: Annotated[str | None, Query(max_length=300, description="Such as `key_0192…`.")] = None,
