@@ -117,9 +117,15 @@ def _measured(name: str, options: Options, *, results: Path, quiet: bool) -> Map
 
 async def _until_signal(bench: Bench, options: Options) -> Mapping[str, object]:
     """SIGTERM ends a bench as Ctrl-C does: with everything that it started."""
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def end() -> None:
+        # A second one must not stop the tidying up.
+        loop.add_signal_handler(signal.SIGTERM, lambda: None)
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
     return await bench.run(options)
 
 
