@@ -51,6 +51,7 @@ _RIGHTS = """
 _POLICIES = "SELECT tablename::text, policyname::text, roles::text, qual, with_check FROM pg_policies ORDER BY 1, 2"
 
 
+@pytest.mark.outside
 async def test_a_restored_database_has_the_same_rows_rights_policies_and_revision(
     database_url: str, empty_url: str, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_failed_backup_leaves_no_file_and_no_password_in_its_message(database_
         backup.backup(database_url, tmp_path / "no" / "such" / "folder.dump")
 
 
+@pytest.mark.outside
 async def test_a_database_with_something_in_it_is_restored_into_only_when_told(
     database_url: str, empty_url: str, tmp_path: Path
 ) -> None:
@@ -131,6 +133,7 @@ async def test_a_broken_backup_changes_nothing(database_url: str, empty_url: str
     assert await _rows(empty_url, "SELECT number FROM in_the_way") == [(7,)]
 
 
+@pytest.mark.outside
 async def test_a_backup_that_the_database_refuses_changes_nothing(
     database_url: str, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from crossdock.db.urls import libpq_url, sqlalchemy_url
 from tests.postgres import create_database, drop_database
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.outside
+
 
 def _check(connection: Connection) -> None:
     config = migrate.alembic_config("")

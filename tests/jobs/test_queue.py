@@ -14,6 +14,7 @@ async def _count(database: Database) -> int:
     return found
 
 
+@pytest.mark.outside
 async def test_the_migration_leaves_nothing_for_the_installed_library_to_upgrade(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
@@ -32,6 +33,7 @@ def test_names_do_not_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("role", list(Role))
+@pytest.mark.outside
 async def test_every_role_may_enqueue_many_at_once(database: Database, role: Role) -> None:
     jobs = [NewJob(task="a", payload=b"%d" % number, key=f"k{number}") for number in range(3)]
     async with database.pool(role).acquire() as connection, connection.transaction():
@@ -48,6 +50,7 @@ async def test_jobs_of_a_transaction_that_fails_do_not_exist(database: Database)
     assert await _count(database) == 0
 
 
+@pytest.mark.outside
 async def test_a_key_that_waits_already_is_not_added_again(database: Database) -> None:
     async with database.pool(Role.INGEST).acquire() as connection, connection.transaction():
         assert await enqueue(connection, [NewJob(task="a", payload=b"1", key="k")] * 2) == 1

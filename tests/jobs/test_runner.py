@@ -169,6 +169,7 @@ async def _has_attempts(database: Database) -> bool:
     return bool(await database.pool(Role.WORKER).fetchval("SELECT attempts FROM pgqueuer WHERE status = 'queued'"))
 
 
+@pytest.mark.outside
 async def test_the_job_of_a_dead_worker_is_taken_over(database: Database) -> None:
     await put(database, b"orphan")
     await database.pool(Role.WORKER).execute(

@@ -9,6 +9,8 @@ from tests.accounts import Account
 from tests.migrations import catalogue
 from tests.migrations.catalogue import Connection
 
+pytestmark = pytest.mark.outside
+
 ROLES = ("crossdock_app", "crossdock_ingest", "crossdock_worker")
 
 TABLES_WITHOUT_TENANT = {

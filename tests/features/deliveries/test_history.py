@@ -97,6 +97,7 @@ class TestReplayOfAllThatFailed:
         await hub.ended(subscription, 2)
         assert (await replay_failed(hub, subscription)).replayed == 1
 
+    @pytest.mark.outside
     async def test_sends_once_for_two_callers_at_once(self, hub: Hub, receiver: Receiver) -> None:
         subscription = await hub.subscribe(receiver, retry_policy=NO_RETRIES)
         receiver.otherwise = BROKEN

@@ -198,6 +198,7 @@ class TestGivingLanesBack:
         assert worker._dispatcher.lanes == {}
         assert worker._dispatcher._timers == {}
 
+    @pytest.mark.outside
     async def test_a_stopped_worker_finishes_what_is_under_way_and_the_next_has_the_rest(
         self, hub: Hub, settings: Settings, receiver: Receiver
     ) -> None:
@@ -225,6 +226,7 @@ async def nobody_owns(hub: Hub, subscription: SubscriptionCreated) -> bool:
 
 
 class TestSharing:
+    @pytest.mark.outside
     async def test_two_workers_share_the_lanes_and_each_delivery_goes_once(
         self, hub: Hub, worker: Worker, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:

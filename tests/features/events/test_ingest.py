@@ -52,6 +52,7 @@ async def test_an_id_twice_in_one_publication_is_added_once(hub: Hub) -> None:
     assert [one.duplicate for one in accepted] == [False, True]
 
 
+@pytest.mark.outside
 async def test_publishers_at_once_of_one_id_add_it_once(hub: Hub, receiver: Receiver) -> None:
     await hub.subscribe(receiver)
     event_id = new_uuid()

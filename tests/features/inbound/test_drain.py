@@ -45,6 +45,7 @@ async def test_many_receipts_have_one_job_and_become_events_in_order_of_arrival(
     assert ledger.calls < 10, "many are published at once"
 
 
+@pytest.mark.outside
 async def test_several_workers_at_once_keep_the_order_and_do_nothing_twice(hub: Hub, diary: Diary) -> None:
     endpoint = await diary_endpoint(hub)
     names = [f"{number:03}" for number in range(60)]

@@ -48,6 +48,7 @@ async def test_one_bad_row_fails_alone(hub: Hub) -> None:
     assert await hub.count("receipts") == await hub.count("pgqueuer") == await hub.count("webhook_seen_ids") == 6
 
 
+@pytest.mark.outside
 async def test_two_batches_at_once_with_the_same_ids_do_not_wait_for_each_other(hub: Hub) -> None:
     endpoint = new_uuid()
     names = [f"e{number:03}" for number in range(200)]

@@ -150,6 +150,7 @@ async def test_long_headers_are_not_stored_with_each_of_many_events(hub: Hub, mo
     assert "repeated with each of 2 events" in receipt["error"]
 
 
+@pytest.mark.outside
 async def test_splitting_twice_at_once_splits_once(hub: Hub) -> None:
     await hub.send(await hub.endpoint("batches"), b'[{"n": 1}, {"n": 2}]')
     run = await _parent_run(hub)
@@ -157,6 +158,7 @@ async def test_splitting_twice_at_once_splits_once(hub: Hub) -> None:
     assert await hub.count("receipts") == 3
 
 
+@pytest.mark.outside
 async def test_batches_with_the_same_events_do_not_wait_for_each_other_for_ever(hub: Hub) -> None:
     endpoint = await hub.endpoint("batches")
     ids = range(300)

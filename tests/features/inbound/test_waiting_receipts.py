@@ -14,6 +14,8 @@ from crossdock.features.inbound.schemas import EndpointCreated
 from crossdock.features.inbound.worker_repository import RELEASE
 from tests.features.inbound.conftest import Hub, endpoint_key
 
+pytestmark = pytest.mark.outside
+
 DONE, WAITING = 20_000, 3
 ROWS_PER_RECEIPT = 4  # the row itself, its endpoint, and looks by id into the partitions
 
