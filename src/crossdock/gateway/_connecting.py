@@ -5,7 +5,7 @@ import functools
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
-from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, socket
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
@@ -62,7 +62,10 @@ class Connector:
         if reason is not None:
             refused.append(AddressRefusedError(address, reason))
             raise refused[-1]
-        return socket(family, kind, protocol)
+        opened = socket(family, kind, protocol)
+        # Or the end of a request that fills more than one packet waits until the packets before are confirmed.
+        opened.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        return opened
 
 
 async def _protocol_over(
@@ -77,6 +80,7 @@ async def _protocol_over(
         )
     except BaseException:
         connection.abort()
+        opened.close()
         raise
     return connection
 

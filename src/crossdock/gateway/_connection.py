@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from crossdock.gateway._failures import LOST, TIMED_OUT, TOO_MANY_BYTES, Failure, untrusted
+from crossdock.gateway._failures import LOST, MALFORMED, TIMED_OUT, TOO_MANY_BYTES, Failure, untrusted
 from crossdock.gateway._responses import ResponseReader
 from crossdock.gateway.errors import Stage
 from crossdock.gateway.transport import TlsIdentity
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._timer_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._allowance = self._received = 0
-        self._dropped = False
+        self._dropped = self._spoke_first = False
 
     def exchange(
         self, message: bytes, *, deadline: float, max_bytes: int, without_body: bool
@@ -49,13 +49,13 @@ class Connection(asyncio.Protocol):
         """
         self._answer = answer = self._loop.create_future()
         self._allowance, self._received = max_bytes + _MAX_FRAMING_BYTES, 0
-        self._end_by(deadline)
         self.reader.begin(cap=max_bytes, without_body=without_body)
+        if self._transport is None or self._dropped:
+            self.fail(MALFORMED if self._spoke_first else LOST[self.stage])
+            return answer
+        self._end_by(deadline)
         try:
-            if self._transport is None or self._dropped:
-                self.fail(LOST[self.stage])
-            else:
-                self._transport.write(message)
+            self._transport.write(message)
         except RuntimeError:  # uvloop's word for a connection that went away under its hands
             self.fail(LOST[self.stage])
         return answer
@@ -112,6 +112,7 @@ class Connection(asyncio.Protocol):
         """Bytes from the peer."""
         answer = self._answer
         if answer is None or answer.done():
+            self._spoke_first = answer is None
             self.abort()  # nobody asked: it must not answer the next question
             return
         self._received += len(data)

@@ -40,10 +40,11 @@ class Exchange:
         """The response that has come over `connection`; to be asked once."""
         reader = connection.reader
         assert reader.status is not None  # noqa: S101 # a response that is whole has one
+        fields, body = reader.take()
         return OutboundResponse(
             status=reader.status,
-            headers=_pairs(reader.fields),
-            body=reader.body(),
+            headers=_pairs(fields),
+            body=body,
             truncated=reader.truncated,
             duration_ms=(now - self.started) * 1000,
             remote_address=connection.remote_address,

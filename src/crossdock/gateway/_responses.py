@@ -18,8 +18,8 @@ class _EnoughError(Exception):
 class ResponseReader:
     """Reads the responses of one connection, one after the other, each from `begin` until it is `whole`.
 
-    `status` is None until the head of the final response is there; `fields` are its header lines.
-    `keep_alive` says whether another response may follow on this connection.
+    `status` is None until the head of the final response is there. `keep_alive` says whether another
+    response may follow on this connection.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class ResponseReader:
         self._body: list[bytes] = []
         self._size = 0
         self.status: int | None = None
-        self.fields: list[tuple[bytes, bytes]] = []
+        self._fields: list[tuple[bytes, bytes]] = []
         self.truncated = self.whole = self.keep_alive = False
 
     def feed(self, data: bytes) -> Failure | None:
@@ -57,15 +57,16 @@ class ResponseReader:
 
     def end(self) -> bool:
         """The connection has ended; whether that is how this response ends too."""
-        if self.whole or self.status is None or not _ends_with_connection(self.fields):
+        if self.whole or self.status is None or not _ends_with_connection(self._fields):
             return False
         self.whole = True
         return True
 
-    def body(self) -> bytes:
-        """The body up to the cap; to be asked once."""
-        body, self._body = b"".join(self._body), []
-        return body[: self._cap]
+    def take(self) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Header lines and body up to the cap of a whole response; an idle connection keeps nothing of them."""
+        fields, body = self._fields, b"".join(self._body)
+        self._fields, self._lines, self._body = [], [], []
+        return fields, body[: self._cap]
 
     def close(self) -> None:
         """Nothing more comes. Reader and parser hold each other; here they let go."""
@@ -87,13 +88,13 @@ class ResponseReader:
         """The head of a response is there; interim ones (RFC 9110, section 15.2) are passed over."""
         status = self._parser.get_status_code()
         if status == _SWITCHING_PROTOCOLS:
-            self._failure = UPGRADED
+            self.status, self._failure = status, UPGRADED
             raise _EnoughError
         if status < _FIRST_INTERIM:
             raise _EnoughError
         if status < _FIRST_FINAL:
             return
-        self.status, self.fields, self._lines = status, self._lines, []
+        self.status, self._fields, self._lines = status, self._lines, []
         if self._without_body:
             self.whole = True
             raise _EnoughError

@@ -27,7 +27,8 @@ _WITHOUT_CONTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # Such a URL is sent as it stands: yarl would rewrite escapes that a destination may have signed.
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _SCHEMES = frozenset({"http", "https"})
-_KEPT = 4096
+_KEPT_URLS = 4096
+_KEPT_FORMS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,15 @@ class Target:
     signs_in: bool
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_KEPT_URLS)
 def target_of(text: str) -> Target:
     """Raises ValueError for what is no HTTP URL."""
     url = URL(text, encoded=_VISIBLE_ASCII.fullmatch(text) is not None)
     host, port = url.raw_host, url.port
     if url.scheme not in _SCHEMES or not host or not port:
         raise ValueError(url.scheme)
+    if not host.rstrip(".").encode("idna"):  # as TLS encodes the name that a certificate must have, or fails to
+        raise ValueError("host")
     if not (_VISIBLE_ASCII.fullmatch(url.raw_path_qs) and _VISIBLE_ASCII.fullmatch(host)):
         raise ValueError("path or host")
     asked = f"{url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
@@ -74,7 +77,7 @@ def message_of(request: OutboundRequest, target: Target) -> bytes:
     return (method + target.asked + filled + length).encode() + body
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_KEPT_FORMS)
 def _form(method: str, names: tuple[str, ...], signs_in: bool) -> tuple[str, str]:  # noqa: FBT001 # called once, above
     """What comes before the target, and the header lines with places for their values."""
     if not TOKEN.fullmatch(method) or method == "CONNECT" or not all(TOKEN.fullmatch(name) for name in names):
