@@ -21,7 +21,7 @@ from pathlib import Path
 import asyncpg
 
 from crossdock.db.embedded.account import Account, server_account
-from tests.postgres import URL_VARIABLE
+from tests.postgres import URL_VARIABLE, roomy_memory
 
 _OLDEST_MAJOR = 15
 _PLACES = ("usr/lib/postgresql/*/bin/pg_ctl", "usr/pgsql-*/bin/pg_ctl", "opt/homebrew/opt/postgresql@*/bin/pg_ctl")
@@ -32,6 +32,7 @@ _SETTINGS = (
     # Its processes are the superuser's: while one is at a database, the owner cannot drop that by force.
     "autovacuum=off",
     "max_connections=200",
+    "shared_buffers=16MB",
     "max_locks_per_transaction=256",
 )
 
@@ -51,7 +52,9 @@ def newest_programs() -> Path | None:
 def running_server(programs: Path) -> Iterator[str]:
     """The owner's address of a fresh server of the machine's own PostgreSQL."""
     account = server_account()
-    with tempfile.TemporaryDirectory(prefix="crossdock-outside-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(
+        prefix="crossdock-outside-", dir=roomy_memory(), ignore_cleanup_errors=True
+    ) as name:
         folder = Path(name)
         account.own(folder)
         cluster = folder / "cluster"

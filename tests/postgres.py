@@ -63,6 +63,14 @@ def test_server(shared_folder: Path) -> Iterator[str]:
             _remove(data_dir)
 
 
+def roomy_memory() -> Path | None:
+    """The folder whose files lie in memory; None where there is none, or too little room in it for a run's server."""
+    with suppress(OSError):
+        if shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED_BYTES:
+            return _MEMORY
+    return None
+
+
 @contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
     """Keep the other workers of this run out."""
@@ -101,11 +109,11 @@ def _start(data_dir: Path) -> str:
     first = not data_dir.exists()
     if first:
         _remove_left_behind()
-        with suppress(OSError):
-            if shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED_BYTES:
-                in_memory = Path(tempfile.mkdtemp(prefix=_IN_MEMORY, dir=_MEMORY))
-                in_memory.chmod(0o711)  # the server's account passes through
-                data_dir.symlink_to(in_memory)
+        memory = roomy_memory()
+        if memory is not None:
+            in_memory = Path(tempfile.mkdtemp(prefix=_IN_MEMORY, dir=memory))
+            in_memory.chmod(0o711)  # the server's account passes through
+            data_dir.symlink_to(in_memory)
     url = embedded.start(data_dir, settings=_SERVER_SETTINGS).dsn
     if first:
         # Stored anew, it is stored with the server's own count of iterations.
