@@ -53,3 +53,54 @@ async def test_only_open_addresses_are_answered() -> None:
     with pytest.raises(AddressRefusedError):
         await resolver.resolve("inner.example")
     resolver.close()
+
+
+class Slow:
+    """A lookup that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.release = asyncio.Event()
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        self.asked.append(host)
+        await self.release.wait()
+        if host == "nowhere.example":
+            raise socket.gaierror(socket.EAI_NONAME, "not known")
+        return ["8.8.8.8"]
+
+
+async def test_a_name_is_looked_up_once_for_all_who_ask_at_once_though_one_of_them_gives_up() -> None:
+    lookup = Slow()
+    resolver = VettingResolver(policy=AddressPolicy(), lookup=lookup)
+    asking = [asyncio.create_task(resolver.resolve("name.example")) for _ in range(5)]
+    await eventually(lambda: lookup.asked)
+    asking.pop(0).cancel()
+    lookup.release.set()
+    assert await asyncio.gather(*asking) == [["8.8.8.8"]] * 4
+    assert lookup.asked == ["name.example"]
+    assert await resolver.resolve("name.example") == ["8.8.8.8"]  # nothing is kept where no time is given
+    assert len(lookup.asked) == 2
+
+
+async def test_an_answer_is_kept_for_its_time_and_judged_each_time() -> None:
+    lookup = Slow()
+    lookup.release.set()
+    resolver = VettingResolver(policy=AddressPolicy(), lookup=lookup, ttl_s=0.2)
+    for _ in range(3):
+        assert await resolver.resolve("name.example") == ["8.8.8.8"]
+    assert lookup.asked == ["name.example"]
+    resolver._policy = AddressPolicy(denied=["8.0.0.0/8"])
+    with pytest.raises(AddressRefusedError):
+        await resolver.resolve("name.example")
+    await eventually(lambda: not resolver._asked)
+
+
+async def test_a_failed_lookup_is_not_kept() -> None:
+    lookup = Slow()
+    lookup.release.set()
+    resolver = VettingResolver(policy=AddressPolicy(), lookup=lookup, ttl_s=100)
+    for _ in range(2):
+        with pytest.raises(socket.gaierror):
+            await resolver.resolve("nowhere.example")
+    assert len(lookup.asked) == 2

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.gateway._failures import MALFORMED, UPGRADED, Failure
+from crossdock.gateway._failures import MALFORMED, TOO_MANY_BYTES, UPGRADED, Failure
 from crossdock.gateway._responses import ResponseReader
 
 CAP = 1000
@@ -128,6 +128,7 @@ REFUSED = {
     "NUL in a header": OK + b"X-A: a\0b\r\n" + EMPTY,
     "NUL in a trailer": CHUNKED + b"0\r\nX-A: a\0b\r\n\r\n",
     "length in a trailer": CHUNKED + b"0\r\nContent-Length: 1\r\n\r\n",
+    "folded trailer": CHUNKED + b"0\r\nX-A: a\r\n b\r\n\r\n",
     "CR in a header": OK + b"X-A: a\rX-B: b\r\n" + EMPTY,
     "space in a header's name": OK + b"X A: a\r\n",
     "space after a header's name": OK + b"X-A : a\r\n",
@@ -203,6 +204,25 @@ def test_headers_are_kept_in_order_and_twice_and_trailers_are_left_out() -> None
         (b"X-Odd", b"\xff\x01"),
         (b"Transfer-Encoding", b"chunked"),
     ]
+
+
+def test_a_folded_header_is_not_put_together_for_ever() -> None:
+    """Its parts are copied once for each line: 500 KB of them would take seconds."""
+    reader = ResponseReader()
+    reader.begin(cap=CAP, without_body=False)
+    assert reader.feed(OK + b"X-A: a\r\n") is None
+    fed = 0
+    while (failure := reader.feed(b" a\r\n" * 100)) is None:
+        fed += 400
+    assert failure is TOO_MANY_BYTES
+    assert fed < 70_000
+    assert read(OK + b"X-A: a\r\n" + b" a\r\n" * 100_000).failure is TOO_MANY_BYTES
+
+
+def test_a_head_has_room_for_many_long_headers() -> None:
+    lines = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 15_000) for number in range(4))
+    for pieces in ([HINTS * 5000 + OK + lines + EMPTY], [HINTS * 5000, OK, lines, EMPTY]):
+        assert len(read(*pieces).fields) == 5
 
 
 def test_headers_of_interim_responses_are_left_out() -> None:

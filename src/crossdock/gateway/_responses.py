@@ -2,10 +2,14 @@
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from crossdock.gateway._failures import MALFORMED, UPGRADED, Failure
+from crossdock.gateway._failures import MALFORMED, TOO_MANY_BYTES, UPGRADED, Failure
 
 _MAX_FIELDS = 128
 _MAX_FIELD_BYTES = 16 * 1024
+# A folded header is put together line by line, in time that grows with the square of its length; it is seen
+# only when it is whole. So heads are bounded too, and looked at every few KB.
+_MAX_HEAD_BYTES = 64 * 1024
+_HEAD_PIECE_BYTES = 4 * 1024
 _FIRST_INTERIM = 100
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
@@ -24,10 +28,8 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
-        # What old servers do and no reader takes in two ways: folded headers, LF for CRLF, "5 " for a chunk's size.
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
-        )
+        # What old servers do and no reader takes in two ways: LF for CRLF, "5 " for a chunk's size.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
         self.begin(cap=0, without_body=False)
 
     def begin(self, *, cap: int, without_body: bool) -> None:
@@ -37,7 +39,7 @@ class ResponseReader:
         self._failure: Failure | None = None
         self._lines: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._size = 0
+        self._size = self._head_bytes = 0
         self.status: int | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self.truncated = self.whole = self.keep_alive = False
@@ -45,6 +47,12 @@ class ResponseReader:
     def feed(self, data: bytes) -> Failure | None:
         """Bytes from the peer; what is wrong with them, if anything."""
         try:
+            while self.status is None and len(data) > _HEAD_PIECE_BYTES:
+                piece, data = data[:_HEAD_PIECE_BYTES], data[_HEAD_PIECE_BYTES:]
+                self._parser.feed_data(piece)
+                self._head_bytes += len(piece)
+                if self._head_bytes > _MAX_HEAD_BYTES:
+                    return TOO_MANY_BYTES
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             if self.whole:
@@ -53,7 +61,8 @@ class ResponseReader:
             if error.__context__ is not None and not isinstance(error.__context__, _EnoughError):
                 raise
             return self._failure or MALFORMED
-        return None
+        self._head_bytes += len(data)
+        return TOO_MANY_BYTES if self.status is None and self._head_bytes > _MAX_HEAD_BYTES else None
 
     def end(self) -> bool:
         """The connection has ended; whether that is how this response ends too."""
@@ -77,6 +86,8 @@ class ResponseReader:
         if self.whole:
             raise _EnoughError
         self._lines = []
+        self._head_bytes = 0
+        self._parser.set_dangerous_leniencies(lenient_headers=True)  # folded headers, which old servers send
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or trailer."""
@@ -86,6 +97,7 @@ class ResponseReader:
 
     def on_headers_complete(self) -> None:
         """The head of a response is there; interim ones (RFC 9110, section 15.2) are passed over."""
+        self._parser.set_dangerous_leniencies(lenient_headers=False)  # not in trailers: nothing bounds those
         status = self._parser.get_status_code()
         if status == _SWITCHING_PROTOCOLS:
             self.status, self._failure = status, UPGRADED

@@ -1,15 +1,26 @@
-"""Addresses are judged on what is really connected to; floods that no read loop sees are cut."""
+"""Addresses are judged on what is really connected to, and tried until one answers."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.errors import AddressBlockedError, RequestError, ResolveError, ResponseError
+from crossdock.gateway.errors import (
+    AddressBlockedError,
+    ConnectError,
+    RequestError,
+    ResolveError,
+    SendTimeoutError,
+    Stage,
+    TlsError,
+)
 from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.resolver import VettingResolver
+from crossdock.gateway.transport import TlsIdentity
+from tests.gateway.certificates import Authority, server_context
 from tests.gateway.destinations import Visit, destination, friendly
 from tests.gateway.requests import post
 from tests.waiting import eventually
@@ -17,6 +28,11 @@ from tests.waiting import eventually
 # Stands in for an internal service: 127.0.0.1 is open in these tests, 127.0.0.2 is not.
 INSIDE = "127.0.0.2"
 OPEN = AddressPolicy(allowed=["127.0.0.1/32"])
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority(name="Own Authority")
 
 
 class Names:
@@ -165,59 +181,6 @@ async def test_a_lookup_that_finds_an_empty_list_says_so(guarded: HttpTransport)
         await guarded.send(post("http://nowhere.example/"))
 
 
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-FLOODS = {
-    "interim responses": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
-    "early hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100),
-    "empty lines": (b"", b"\r\n" * 1000),
-    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: a\r\n" * 100),
-    "one header": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a" * 4096),
-    "folded header": (b"HTTP/1.1 200 OK\r\nX-A: a\r\n", b" a\r\n" * 100),
-    "status line": (b"HTTP/1.1 200 ", b"a" * 4096),
-    "chunk extension": (CHUNKED + b"1;", b"a" * 4096),
-    "zeros of a chunk size": (CHUNKED, b"0" * 4096),
-    "trailers": (CHUNKED + b"1\r\na\r\n0\r\n", b"X-A: a\r\n" * 100),
-}
-
-
-@pytest.mark.parametrize("name", FLOODS)
-async def test_a_flood_outside_the_body_is_cut_long_before_the_timeout(guarded: HttpTransport, name: str) -> None:
-    start, piece = FLOODS[name]
-
-    async def behaviour(visit: Visit) -> None:
-        await visit.request()
-        await visit.say(start)
-        await visit.flood(piece)
-
-    async with destination(behaviour) as there:
-        with pytest.raises(ResponseError):
-            await guarded.send(post(there.url, total_timeout_s=100))
-        await eventually(lambda: there.left == 1)
-
-
-async def test_tiny_chunks_count_with_their_framing(guarded: HttpTransport) -> None:
-    async def behaviour(visit: Visit) -> None:
-        await visit.request()
-        await visit.say(CHUNKED)
-        await visit.flood(b"1\r\na\r\n" * 100)
-
-    async with destination(behaviour) as there:
-        response = await guarded.send(post(there.url, total_timeout_s=100, max_response_bytes=1024))
-        assert (response.body, response.truncated) == (b"a" * 1024, True)
-        await eventually(lambda: there.left == 1)
-
-
-async def test_an_idle_connection_takes_no_flood(guarded: HttpTransport) -> None:
-    async def behaviour(visit: Visit) -> None:
-        await visit.request()
-        await visit.answer()
-        await visit.flood(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na" * 50)
-
-    async with destination(behaviour) as there:
-        await guarded.send(post(there.url))
-        await eventually(lambda: there.left == 1)
-
-
 async def test_requests_at_once_share_no_state(guarded: HttpTransport, names: Names) -> None:
     """A blocked request beside a good one: each is told its own outcome."""
     names.answers = [["127.0.0.1"]]
@@ -232,3 +195,108 @@ async def test_requests_at_once_share_no_state(guarded: HttpTransport, names: Na
             return True
 
         assert all(await asyncio.gather(*(good() if n % 2 else bad() for n in range(100))))
+
+
+async def test_an_address_where_nothing_listens_leads_to_the_next(guarded: HttpTransport, names: Names) -> None:
+    names.answers = [["::1", "127.0.0.1"]]
+    guarded._connector._policy = guarded._resolver._policy = AddressPolicy(allow_loopback=True)
+    async with destination(friendly) as there:
+        response = await guarded.send(post(f"http://both.example:{there.port}/"))
+    assert response.remote_address == "127.0.0.1"
+
+
+async def test_an_address_that_does_not_answer_takes_not_all_the_time_there_is(names: Names) -> None:
+    """A listener whose queue is full answers no handshake, like a host behind a firewall that drops."""
+    names.answers = [[INSIDE, "127.0.0.1"]]
+    transport = HttpTransport(policy=AddressPolicy(allow_loopback=True), lookup=names)
+    full = socket.socket()
+    waiting: list[socket.socket] = []
+    try:
+        async with destination(friendly) as there:
+            full.bind((INSIDE, there.port))
+            full.listen(0)
+            await _fill(full, waiting)
+            url = f"http://both.example:{there.port}/"
+            response = await transport.send(post(url, connect_timeout_s=20))
+            assert response.remote_address == "127.0.0.1"
+            with pytest.raises(SendTimeoutError) as caught:
+                await transport.send(post(f"http://{INSIDE}:{there.port}/", connect_timeout_s=0.3))
+            assert (caught.value.stage, caught.value.maybe_sent) == (Stage.CONNECT, False)
+    finally:
+        await transport.aclose()
+        for one in (full, *waiting):
+            one.close()
+
+
+async def _fill(listener: socket.socket, waiting: list[socket.socket]) -> None:
+    """Connects until the listener's queue takes no more."""
+    loop = asyncio.get_running_loop()
+    while len(waiting) < 50:
+        waiting.append(socket.socket())
+        waiting[-1].settimeout(0)
+        try:
+            async with asyncio.timeout(0.3):
+                await loop.sock_connect(waiting[-1], listener.getsockname())
+        except TimeoutError:
+            return
+    pytest.skip("this system's queues of connections are never full")
+
+
+async def test_a_certificate_that_is_not_trusted_leads_to_the_next_address(
+    names: Names, tmp_path: Path, authority: Authority
+) -> None:
+    names.answers = [[INSIDE, "127.0.0.1"]]
+    transport = HttpTransport(policy=AddressPolicy(allow_loopback=True), lookup=names)
+    stranger, own = tmp_path / "stranger", tmp_path / "own"
+    stranger.mkdir()
+    own.mkdir()
+    good, bad = server_context(own, authority.server()), server_context(stranger, Authority().server())
+    try:
+        async with (
+            destination(friendly, tls=good) as there,
+            destination(friendly, tls=bad, host=INSIDE, port=there.port) as other,
+        ):
+            tls = TlsIdentity(ca_pem=authority.pem)
+            with pytest.raises(TlsError):
+                await transport.send(post(f"https://{INSIDE}:{other.port}/", tls=tls))
+            response = await transport.send(post(f"https://there.example:{there.port}/", tls=tls))
+            assert (response.status, response.remote_address) == (200, "127.0.0.1")
+    finally:
+        await transport.aclose()
+
+
+async def test_one_refused_address_among_those_that_do_not_answer_is_named(
+    guarded: HttpTransport, names: Names
+) -> None:
+    """The resolver lets none through; were it to, the socket's refusal is what the owner must hear of."""
+    async with destination(friendly) as there:
+        pass
+    names.answers = [["127.0.0.1", INSIDE]]
+    guarded._resolver._policy = AddressPolicy(allow_loopback=True)
+    with pytest.raises(AddressBlockedError):
+        await guarded.send(post(f"http://both.example:{there.port}/"))
+
+
+async def test_a_name_that_is_looked_up_in_vain_holds_nothing_up_beyond_the_connect_timeout() -> None:
+    async def lookup(host: str) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return [host]
+
+    transport = HttpTransport(policy=OPEN, lookup=lookup)
+    with pytest.raises(SendTimeoutError) as caught:
+        await transport.send(post("http://slow.example/", connect_timeout_s=0.05))
+    assert (caught.value.stage, caught.value.maybe_sent) == (Stage.CONNECT, False)
+    under_way = asyncio.create_task(transport.send(post("http://slow.example/")))
+    await eventually(lambda: transport._waits)
+    await transport.aclose()
+    with pytest.raises(ConnectError, match="closed"):
+        await under_way
+
+
+async def test_a_large_request_is_not_held_back_for_its_last_packet(guarded: HttpTransport) -> None:
+    async with destination(friendly) as there:
+        await guarded.send(post(there.url))
+        (connection,) = guarded._pool._open
+        assert connection._transport is not None
+        opened = connection._transport.get_extra_info("socket")
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
