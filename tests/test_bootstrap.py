@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from crossdock.bootstrap import SchemaBehindError, Services, build, encryption_keys, operator_key
+from crossdock.bootstrap import Services, build, encryption_keys, operator_key
+from crossdock.db.migrate import SchemaBehindError
 from crossdock.kit.crypto import KeyRing
 from crossdock.settings import Settings
 from tests.postgres import create_database, drop_database

@@ -1,9 +1,8 @@
 """The only wiring: builds everything a process needs from its settings."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from crossdock.connectors.webhooks import BodyLimits, CertificateSource, presets
 from crossdock.connectors.webhooks.certificate_fetching import FetchedCertificates
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
 from crossdock.connectors.webhooks.trial_certificates import TrialCertificates, new_trial_identity, trial_certificate
-from crossdock.db import embedded, migrate
+from crossdock.db import migrate
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
-from crossdock.db.keeper import EmbeddedKeeper
 from crossdock.db.partitions import Partitions
-from crossdock.db.urls import masked
+from crossdock.db.server import serving_database
 from crossdock.features.audit.service import AuditService
 from crossdock.features.deliveries.destinations import DestinationLoader
 from crossdock.features.deliveries.dispatch import Dispatcher
@@ -52,7 +50,6 @@ from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import TaskRegistry
 from crossdock.kit.clock import Clock, SystemClock
 from crossdock.kit.crypto import KeyRing, new_key
-from crossdock.kit.errors import UnavailableError
 from crossdock.kit.secret_files import read_or_make
 from crossdock.settings import Settings
 
@@ -64,12 +61,6 @@ _log = structlog.get_logger(__name__)
 
 # A dead worker's jobs are taken over a little after its lanes.
 _TAKEOVER_IN_LEASES = 1.5
-
-
-class SchemaBehindError(UnavailableError):
-    """The database is not at this version's schema; run `crossdock migrate`."""
-
-    code = "schema_behind"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,7 +114,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
     Raises SchemaBehindError, EmbeddedError or UnavailableError when the database is not usable.
     """
     async with database_url(settings, kept_alive=background) as dsn:
-        await _check_schema(dsn)
+        await migrate.check(dsn)
         database = Database(dsn)
         await database.open()
         services = _assemble(settings, clock=clock or SystemClock(), database=database)
@@ -304,26 +295,18 @@ def _body_policy(settings: Settings) -> BodyPolicy:
     )
 
 
-@asynccontextmanager
-async def database_url(settings: Settings, *, kept_alive: bool = False, migrated: bool = True) -> AsyncIterator[str]:
-    """The owner's address of the configured database, or of our own, which is started and migrated.
-
-    `kept_alive` starts our own again whenever it dies; without `migrated` its schema is left as it is.
-    """
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-        return
-    server = await asyncio.to_thread(embedded.start, settings.data_dir)
-    keeper = EmbeddedKeeper(data_dir=settings.data_dir)
-    try:
-        if migrated:
-            await migrate.upgrade(server.dsn)
-        if kept_alive:
-            keeper.start()
-        yield server.dsn
-    finally:
-        await keeper.stop()
-        await asyncio.to_thread(embedded.stop, settings.data_dir)
+def database_url(
+    settings: Settings, *, kept_alive: bool = False, migrated: bool = True
+) -> AbstractAsyncContextManager[str]:
+    """The owner's address of the configured database, or of our own: see `serving_database`."""
+    url = settings.database_url
+    return serving_database(
+        None if url is None else url.get_secret_value(),
+        data_dir=settings.data_dir,
+        processes=settings.workers,
+        kept_alive=kept_alive,
+        migrated=migrated,
+    )
 
 
 def encryption_keys(settings: Settings) -> list[str]:
@@ -351,12 +334,3 @@ def trial_identity(settings: Settings, preset: str, method: CertificateSignature
     """The installation's own key and certificate to test a preset's webhooks with, made on first use."""
     path = trial_folder(settings) / f"{preset}.pem"
     return read_or_make(path, lambda: new_trial_identity(method, now=SystemClock().now()))
-
-
-async def _check_schema(dsn: str) -> None:
-    try:
-        current = await migrate.current_revision(dsn)
-    except OSError as error:
-        raise UnavailableError(f"The database {masked(dsn)} cannot be reached: {error}.") from error
-    if current != migrate.newest_revision():
-        raise SchemaBehindError

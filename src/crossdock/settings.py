@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     worker_port: int | None = Field(
         default=None, description="Port on which a `crossdock worker` answers /health and /metrics; none if unset."
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Equal processes that `crossdock serve`, `api` and `worker` run each; worth it above one core.",
+    )
     public_url: str | None = Field(
         default=None, description="Where the world reaches this hub, such as https://hub.example.com."
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from crossdock.db.urls import sqlalchemy_url
-from crossdock.kit.errors import CrossdockError
+from crossdock.db.urls import masked, sqlalchemy_url
+from crossdock.kit.errors import CrossdockError, UnavailableError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -23,6 +23,12 @@ class WrongEncodingError(CrossdockError):
     """The database's encoding cannot hold every text."""
 
     code = "wrong_encoding"
+
+
+class SchemaBehindError(UnavailableError):
+    """The database is not at this version's schema; run `crossdock migrate`."""
+
+    code = "schema_behind"
 
 
 def alembic_config(dsn: str) -> "Config":
@@ -55,6 +61,16 @@ async def current_revision(dsn: str) -> str | None:
             return revision
     finally:
         await engine.dispose()
+
+
+async def check(dsn: str) -> None:
+    """Raise SchemaBehindError unless the database is at the newest revision; UnavailableError if it is out of reach."""
+    try:
+        current = await current_revision(dsn)
+    except OSError as error:
+        raise UnavailableError(f"The database {masked(dsn)} cannot be reached: {error}.") from error
+    if current != newest_revision():
+        raise SchemaBehindError
 
 
 async def upgrade(dsn: str) -> None:
