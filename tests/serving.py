@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from yarl import URL
 
-from crossdock.api.server import listen
+from crossdock.api.listening import listen
 from tests.waiting import eventually
 
 

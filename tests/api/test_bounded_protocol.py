@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from crossdock.api import bounded_protocol
-from crossdock.api.server import listen, serving
+from crossdock.api.listening import listen
+from crossdock.api.server import serving
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 

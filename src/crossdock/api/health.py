@@ -1,12 +1,16 @@
 """`/health/live`, `/health/ready` and `/metrics`: for whoever watches the process, without a key."""
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from crossdock.db.engine import CONNECTION_LOST, Database, Role
-from crossdock.observability.metrics import REGISTRY
+
+Metrics: TypeAlias = Callable[[], Awaitable[bytes]]
 
 # Taking events in needs today's partition; without it the process is up and still of no use.
 _READY = """
@@ -14,8 +18,8 @@ SELECT to_regclass('events_p' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')) 
 """
 
 
-def health_routes(database: Database) -> list[BaseRoute]:
-    """The routes, to be tried before all others."""
+def health_routes(database: Database, metrics: Metrics) -> list[BaseRoute]:
+    """The routes, to be tried before all others; `metrics` gives the text of `/metrics`."""
 
     async def live(_request: Request) -> Response:
         return JSONResponse({"status": "live"})
@@ -30,13 +34,13 @@ def health_routes(database: Database) -> list[BaseRoute]:
             return _not_ready("Today's partitions are missing; a running worker makes them.")
         return JSONResponse({"status": "ready"})
 
-    async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    async def show_metrics(_request: Request) -> Response:
+        return Response(await metrics(), media_type=CONTENT_TYPE_LATEST)
 
     return [
         Route("/health/live", live, methods=["GET"]),
         Route("/health/ready", ready, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
+        Route("/metrics", show_metrics, methods=["GET"]),
     ]
 
 

@@ -9,25 +9,19 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from crossdock.api.bounded_protocol import BoundedProtocol
-from crossdock.api.health import health_routes
+from crossdock.api.health import Metrics, health_routes
 from crossdock.api.start_page import start_page_route
 from crossdock.bootstrap import Services
 from crossdock.features.events.receive import PUBLISH_PATH, publish_route
-from crossdock.kit.errors import CrossdockError
+from crossdock.observability.gathering import own_metrics
 
 _GRACE_S = 5
 # Room for the words around the payload of one event.
 _ENVELOPE_BYTES = 16 * 1024
 
 
-class PortTakenError(CrossdockError):
-    """The port is taken."""
-
-    code = "port_taken"
-
-
-def hub_app(services: Services) -> ASGIApp:
-    """The whole API."""
+def hub_app(services: Services, *, metrics: Metrics = own_metrics) -> ASGIApp:
+    """The whole API; `metrics` is what `/metrics` answers."""
     from crossdock.api.app import create_app, hub_api  # noqa: PLC0415 - a worker alone does without, and starts sooner
 
     settings = services.settings
@@ -39,7 +33,7 @@ def hub_app(services: Services) -> ASGIApp:
                 gatekeeper=services.identity.authenticator, publishing=services.publishing, writer=services.writer
             ),
             *services.inbound.routes(),
-            *health_routes(services.database),
+            *health_routes(services.database, metrics),
             start_page_route(),
         ],
         body_limits={
@@ -51,25 +45,9 @@ def hub_app(services: Services) -> ASGIApp:
     )
 
 
-def watch_app(services: Services) -> ASGIApp:
+def watch_app(services: Services, *, metrics: Metrics = own_metrics) -> ASGIApp:
     """Health and metrics alone, for a process without the API."""
-    return Starlette(routes=health_routes(services.database))
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises PortTakenError that says what to do."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise PortTakenError(
-            f"Cannot listen on {host} port {port}: {error.strerror}. "
-            "Is another hub running? Stop it, or choose another port with CROSSDOCK_PORT."
-        ) from error
-    # What is accepted here inherits it, and asyncio would not see to it for a socket that was made like this. An
-    # answer's body would wait for its head to be acknowledged: 40 ms with many a client.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
+    return Starlette(routes=health_routes(services.database, metrics))
 
 
 @asynccontextmanager

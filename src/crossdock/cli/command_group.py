@@ -58,13 +58,10 @@ class CommandGroup(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except CrossdockError as error:
-            print_error(_told(error))
-            ctx.exit(MISUSED if isinstance(error, InvalidInputError) else FAILED)
         except Exception as error:
             if hasattr(error, "exit_code"):
                 raise  # the command line's own, such as after --help
-            told = _foreign(error)
+            told = explained(error)
             if told is None:
                 raise
             exit_code, message = told
@@ -85,6 +82,13 @@ def _imported(module: str) -> ModuleType:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def explained(error: Exception) -> tuple[int, str] | None:
+    """Exit code and line for an error that a user can do something about; None for any other."""
+    if isinstance(error, CrossdockError):
+        return MISUSED if isinstance(error, InvalidInputError) else FAILED, _told(error)
+    return _foreign(error)
 
 
 def _foreign(error: Exception) -> tuple[int, str] | None:

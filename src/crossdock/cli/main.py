@@ -11,7 +11,7 @@ from crossdock.cli.command_group import CommandGroup
 COMMANDS = {
     "serve": (
         "crossdock.cli.serve:serve",
-        "Run the whole hub in one process, with a PostgreSQL of its own unless CROSSDOCK_DATABASE_URL is set.",
+        "Run the whole hub, with a PostgreSQL of its own unless CROSSDOCK_DATABASE_URL is set.",
     ),
     "api": ("crossdock.cli.serve:api", "Run the API alone; run as many as you like on one database."),
     "worker": (

@@ -1,17 +1,20 @@
-"""Running a hub's processes: API, worker, or both in one; until a signal says stop."""
+"""Running a hub in this process: API, worker, or both; until a signal says stop."""
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import uvloop
 
-from crossdock.api.server import hub_app, listen, serving, watch_app
+from crossdock.api.listening import base_url, listen_as_set
+from crossdock.api.server import hub_app, serving, watch_app
 from crossdock.bootstrap import Services, build
 from crossdock.cli.garbage import collect_seldom
 from crossdock.cli.running import note_running
+from crossdock.cli.stopping import told_to_stop
+from crossdock.observability.gathering import own_metrics
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
 from crossdock.worker.worker import Worker
@@ -32,31 +35,14 @@ def run_hub(settings: Settings, *, api: bool, worker: bool, ready: Ready | None 
 
 
 async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | None) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # A closed terminal hangs up; under nohup that is ignored, and stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, stopping.set)
+    stopping = told_to_stop()
     async with AsyncExitStack() as stack:
-        listener = None
-        if api:
-            # Before anything else is started: a port that is taken is found out at once.
-            listener = stack.enter_context(listen(settings.host, settings.port))
-        services = await stack.enter_async_context(build(settings))
-        if worker:
-            working = Worker(services)
-            await working.start()
-            stack.push_async_callback(working.stop)
-        url = ""
-        if listener is not None:
-            url = _base_url(settings.host, listener.getsockname()[1])
-            await stack.enter_async_context(serving(hub_app(services), [listener]))
+        # Before anything else is started: a port that is taken is found out at once.
+        listener = listen_as_set(settings, api=api)
+        services = await stack.enter_async_context(hub(settings, api=api, worker=worker, listener=listener))
+        url = base_url(listener, settings) if api and listener is not None else ""
+        if url:
             stack.callback(note_running(settings, url))
-        elif settings.worker_port is not None:
-            watcher = stack.enter_context(listen(settings.host, settings.worker_port))
-            await stack.enter_async_context(serving(watch_app(services), [watcher]))
-        collect_seldom()
         _log.info("started", api=api, worker=worker, url=url or None)
         if ready is not None:
             await ready(services, url)
@@ -64,6 +50,26 @@ async def _run(settings: Settings, *, api: bool, worker: bool, ready: Ready | No
         _log.info("stopping")
 
 
-def _base_url(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{shown}:{port}"
+@asynccontextmanager
+async def hub(
+    settings: Settings,
+    *,
+    api: bool,
+    worker: bool,
+    listener: socket.socket | None,
+    metrics: Callable[[], Awaitable[bytes]] = own_metrics,
+) -> AsyncIterator[Services]:
+    """A running hub; stopped in order on leaving. Without the API, `listener` answers to whoever watches."""
+    async with AsyncExitStack() as stack:
+        if listener is not None:
+            stack.enter_context(listener)
+        services = await stack.enter_async_context(build(settings))
+        if worker:
+            working = Worker(services)
+            await working.start()
+            stack.push_async_callback(working.stop)
+        if listener is not None:
+            app = hub_app(services, metrics=metrics) if api else watch_app(services, metrics=metrics)
+            await stack.enter_async_context(serving(app, [listener]))
+        collect_seldom()
+        yield services

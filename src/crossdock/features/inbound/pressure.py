@@ -1,7 +1,8 @@
 """Answering comes first: while many webhooks are being taken in, those taken in already wait a little.
 
 Senders give up after seconds, some after three; processing has time. Only where both are done in one
-process; in two, the operating system divides.
+process; between two, the operating system divides. Of several equal ones each looks at what it takes in itself:
+that is what waits for its loop, and another one that is calm may well process meanwhile.
 """
 
 import asyncio

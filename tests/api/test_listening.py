@@ -1,6 +1,6 @@
 import socket
 
-from crossdock.api.server import listen
+from crossdock.api.listening import listen
 
 
 def test_an_answers_body_does_not_wait_until_its_head_is_acknowledged() -> None:
