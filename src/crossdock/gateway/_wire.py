@@ -68,13 +68,12 @@ def message_of(request: OutboundRequest, target: Target) -> bytes:
     """The whole request. Raises ValueError or TypeError when a part of it could be taken for another part."""
     body = request.body
     names, values = zip(*request.headers, strict=True) if request.headers else ((), ())
-    method, lines = _form(request.method, names, target.signs_in)
-    filled = lines % values
-    # The names are tokens, so one line break for each line means that no value holds any.
-    if not filled.count("\r") == filled.count("\n") == lines.count("\n") or "\0" in filled:
+    together = "".join(values)
+    if "\r" in together or "\n" in together or "\0" in together:
         raise ValueError("a header's value")
+    method, lines = _form(request.method, names, target.signs_in)
     length = f"Content-Length: {len(body)}\r\n\r\n" if body or request.method not in _WITHOUT_CONTENT else "\r\n"
-    return (method + target.asked + filled + length).encode() + body
+    return (method + target.asked + lines % values + length).encode() + body
 
 
 @lru_cache(maxsize=_KEPT_FORMS)
