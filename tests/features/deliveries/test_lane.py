@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crossdock.features.deliveries import lane as lane_module
 from crossdock.features.deliveries.destinations import Destination
-from crossdock.features.deliveries.lane import Lane, Pending
+from crossdock.features.deliveries.lane import Held, Lane, Pending
 from crossdock.features.deliveries.lane_repository import StoredEvent
 from crossdock.features.deliveries.models import BodyFormat, DeliveryKind, SubscriptionStatus
 from crossdock.features.deliveries.policies import RetryPolicy
@@ -42,12 +42,19 @@ def destination(*, ordered: bool = False, max_concurrency: int = 20) -> Destinat
     )
 
 
-def new_lane(*, ordered: bool = False, max_concurrency: int = 20, bucket: TokenBucket | None = None) -> Lane:
+def new_lane(
+    *,
+    ordered: bool = False,
+    max_concurrency: int = 20,
+    bucket: TokenBucket | None = None,
+    held: Held | None = None,
+) -> Lane:
     return Lane(
         destination=destination(ordered=ordered, max_concurrency=max_concurrency),
         epoch=1,
         breaker=Breaker(NEVER),
         bucket=bucket,
+        held=held or Held(),
     )
 
 
@@ -128,6 +135,28 @@ def test_a_queue_full_of_bytes_takes_no_more() -> None:
         lane.offer(pending(number, b"x" * 65_536))
     assert lane.queued_bytes == lane_module._MOST_QUEUED_BYTES
     assert (lane.more, lane.hungry(NOW)) == (True, False)
+
+
+def test_all_lanes_together_hold_so_much_and_no_more() -> None:
+    held = Held()
+    lanes = [read_empty(new_lane(held=held)) for _ in range(40)]
+    for lane in lanes:
+        for number in range(40):
+            lane.offer(pending(number, b"x" * 65_536))
+    assert held.size == sum(lane.queued_bytes for lane in lanes) == lane_module._MOST_HELD_BYTES
+    assert [lane.more for lane in lanes] == [True] * 40
+
+    lanes[0].take(0)
+    lanes[1].forget()
+    lanes[1].settle(pending(7), again=pending(7), due_at=None)
+    assert held.size == sum(lane.queued_bytes for lane in lanes if not lane.lost)
+
+
+def test_so_many_are_handed_over_and_no_more() -> None:
+    lane = read_empty(new_lane())
+    for number in range(1_001):
+        lane.offer(pending(number))
+    assert (len(lane.queue), lane.more) == (1_000, True)
 
 
 def test_sending_slows_down_to_what_the_database_can_record() -> None:

@@ -17,7 +17,7 @@ from crossdock.db.engine import CONNECTION_LOST
 from crossdock.features.deliveries.destinations import Destination, DestinationLoader
 from crossdock.features.deliveries.errors import NotRenderableError
 from crossdock.features.deliveries.judging import Judge
-from crossdock.features.deliveries.lane import Lane, Pending
+from crossdock.features.deliveries.lane import Held, Lane, Pending
 from crossdock.features.deliveries.lane_repository import Claim, Handback, LaneRepository
 from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus, SubscriptionStatus
 from crossdock.features.deliveries.outcomes import Verdict
@@ -70,6 +70,7 @@ class Dispatcher:
         self._breaker_policy = breaker_policy
         self._clock = clock
         self._lanes: dict[UUID, Lane] = {}
+        self._held = Held()
         self._in_flight = 0
         self._bytes_in_flight = 0
         self._reads = 0
@@ -146,6 +147,7 @@ class Dispatcher:
                 epoch=claim.epoch,
                 breaker=Breaker(self._breaker_policy, None if calmed else claim.breaker),
                 bucket=self._bucket(destination),
+                held=self._held,
                 hold_until=None if calmed else claim.hold_until,
             )
             self.drop([claim.subscription_id])
@@ -170,7 +172,7 @@ class Dispatcher:
         for subscription_id in list(subscription_ids):
             lane = self._lanes.pop(subscription_id, None)
             if lane is not None:
-                lane.lost = True
+                lane.forget()
                 self._cancel_timer(subscription_id)
         metrics.LANES_OWNED.set(len(self._lanes))
 

@@ -17,8 +17,11 @@ from crossdock.gateway.token_bucket import TokenBucket
 
 # Handed over in memory up to this size; larger ones wait in the database, where they cost nothing.
 _MOST_HANDED_OVER_BYTES = 64 * 1024
+_MOST_HANDED_OVER = 1_000
+# Beyond this in all lanes together everything new waits in the database.
+_MOST_HELD_BYTES = 64 * 1024 * 1024
 _WINDOW_PER_SLOT = 3
-_LEAST_WINDOW = 60
+_LEAST_WINDOW = 200
 # Payloads in a lane's queue and under way in it; beyond this the queue is filled no further, and nothing is started.
 _MOST_QUEUED_BYTES = 2 * 1024 * 1024
 _MOST_LANE_BYTES_IN_FLIGHT = 32 * 1024 * 1024
@@ -51,14 +54,22 @@ class Pending:
         return 0 if self.event is None else len(self.event.payload)
 
 
+@dataclass(slots=True)
+class Held:
+    """How many bytes of payloads the queues of all lanes of a process hold."""
+
+    size: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One owned lane."""
+    """One owned lane; `held` is shared with the others of its process."""
 
     destination: Destination
     epoch: int
     breaker: Breaker
     bucket: TokenBucket | None
+    held: Held = field(default_factory=Held)
     hold_until: datetime | None = None
     queue: deque[Pending] = field(default_factory=deque)
     known: set[UUID] = field(default_factory=set)
@@ -111,8 +122,14 @@ class Lane:
         Behind deliveries that are still in the database only, it would overtake them: those first.
         """
         waiting = self._offered_while_reading if self.reading else self.queue
-        too_much = len(waiting) >= self.window or self.queued_bytes >= _MOST_QUEUED_BYTES
-        if self.more or too_much or pending.size > _MOST_HANDED_OVER_BYTES:
+        size = pending.size
+        too_much = (
+            len(waiting) >= _MOST_HANDED_OVER
+            or self.queued_bytes >= _MOST_QUEUED_BYTES
+            or self.held.size >= _MOST_HELD_BYTES
+            or size > _MOST_HANDED_OVER_BYTES
+        )
+        if self.more or too_much:
             self.more = True
         elif self.reading:
             self._offered_while_reading.append(pending)
@@ -188,9 +205,10 @@ class Lane:
         """Start the next delivery; call it only when `wait_s` is 0."""
         pending = self.queue.popleft()
         pending.in_order = self.destination.ordered
-        self.queued_bytes -= pending.size
+        size = pending.size
+        self._weigh(-size)
         self.in_flight += 1
-        self.bytes_in_flight += pending.size
+        self.bytes_in_flight += size
         pending.probe = self.breaker.started()
         if self.bucket is not None:
             self.bucket.take(monotonic)
@@ -207,7 +225,7 @@ class Lane:
             self._landed(pending)
         if again is not None:
             self.queue.appendleft(again)
-            self.queued_bytes += again.size
+            self._weigh(again.size)
             return
         self.known.discard(pending.id)
         self._expect(due_at)
@@ -224,8 +242,14 @@ class Lane:
         for pending in self.queue:
             self.known.discard(pending.id)
         self.queue.clear()
-        self.queued_bytes = 0
+        self._weigh(-self.queued_bytes)
         self.more = True
+
+    def forget(self) -> None:
+        """The lane has another owner, or none: nothing of it is held in memory any longer."""
+        self.lost = True
+        self.drop_queue()
+        self.held = Held()  # what its last attempts and its last read still bring is not the process's
 
     def _end_reading(self) -> None:
         self.reading = False
@@ -241,8 +265,12 @@ class Lane:
 
     def _append(self, pending: Pending) -> None:
         self.queue.append(pending)
-        self.queued_bytes += pending.size
+        self._weigh(pending.size)
         self.known.add(pending.id)
+
+    def _weigh(self, size: int) -> None:
+        self.queued_bytes += size
+        self.held.size += size
 
     def _landed(self, pending: Pending) -> None:
         self.in_flight -= 1

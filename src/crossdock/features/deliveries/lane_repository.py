@@ -18,6 +18,8 @@ from crossdock.kit.ids import uuid_floor
 
 # A delivery older than the longest expiry is not pending; what is older need not be looked at.
 _OLDEST_PENDING = timedelta(seconds=MAX_EXPIRY_S) + timedelta(days=1)
+# Ids are made by the publishers' clocks, which may be ahead.
+_NEWEST_PENDING = timedelta(hours=1)
 # How many bytes of payloads one read takes into memory for a lane, beyond its first delivery.
 _READ_BYTES = 512 * 1024
 
@@ -124,6 +126,7 @@ class LaneRepository:
                 self._floor(),
                 [delivery_id for lane in lanes for delivery_id in lane.known],
                 self._clock.now(),
+                self._ceiling(),
             )
         found: dict[UUID, list[Pending]] = {lane.subscription_id: [] for lane in lanes}
         more = dict.fromkeys(found, False)
@@ -143,6 +146,7 @@ class LaneRepository:
                 [lane.subscription_id for lane in lanes],
                 self._floor(),
                 self._clock.now(),
+                self._ceiling(),
             )
         return {row["subscription_id"]: row["next_due"] for row in rows}
 
@@ -181,6 +185,10 @@ class LaneRepository:
 
     def _floor(self) -> UUID:
         return uuid_floor(self._clock.now() - _OLDEST_PENDING)
+
+    def _ceiling(self) -> UUID:
+        """Above every delivery there is: the partitions of the days to come need not be looked at."""
+        return uuid_floor(self._clock.now() + _NEWEST_PENDING)
 
     def _worker(self) -> "asyncpg.pool.PoolAcquireContext[asyncpg.Record]":
         return self._database.pool(Role.WORKER).acquire()
@@ -283,24 +291,23 @@ UPDATE lanes l SET wake_at = now()
 # Otherwise a worker whose clock is ahead would ask again and again for what the database holds back.
 _READ_DUE = f"""
 SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.event_id,
-       CASE WHEN NOT d.beyond THEN e.payload END AS payload,
-       e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
-       d.beyond, d.counted
+       CASE WHEN NOT d.beyond THEN d.payload END AS payload,
+       d.type, d.content_type, d.occurred_at, d.source, d.subject, d.attributes, d.correlation_id, d.beyond, d.counted
   FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, subscription_id, most)
  CROSS JOIN LATERAL (
-   SELECT w.*, count(*) OVER () AS counted,
-          coalesce(sum(w.size) OVER (ORDER BY w.due_at, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+   SELECT w.*, e.payload, e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
+          count(*) OVER () AS counted,
+          coalesce(sum(octet_length(e.payload))
+                     OVER (ORDER BY w.due_at, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
             > {_READ_BYTES} AS beyond
-     FROM (SELECT c.*, CASE WHEN c.known THEN 0 ELSE
-                  (SELECT octet_length(x.payload) FROM events x WHERE x.tenant_id = l.tenant_id AND x.id = c.event_id)
-                  END AS size
-             FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id,
-                          d.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
-                     FROM deliveries d
-                    WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-                      AND d.status = 'pending' AND d.due_at <= greatest(now(), $6::timestamptz) AND d.id >= $4
-                    ORDER BY d.due_at, d.id LIMIT l.most) AS c) AS w) AS d
-  LEFT JOIN events e ON e.tenant_id = l.tenant_id AND e.id = d.event_id
+     FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id,
+                  d.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
+             FROM deliveries d
+            WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+              AND d.status = 'pending' AND d.due_at <= greatest(now(), $6::timestamptz)
+              AND d.id >= $4 AND d.id < $7
+            ORDER BY d.due_at, d.id LIMIT l.most) AS w
+     LEFT JOIN events e ON NOT w.known AND e.tenant_id = l.tenant_id AND e.id = w.event_id) AS d
  WHERE NOT d.known
  ORDER BY l.subscription_id, d.due_at, d.id
 """
@@ -309,7 +316,8 @@ _NEXT_DUE = """
 SELECT l.subscription_id,
        (SELECT min(d.due_at) FROM deliveries d
          WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-           AND d.status = 'pending' AND d.due_at > greatest(now(), $4::timestamptz) AND d.id >= $3) AS next_due
+           AND d.status = 'pending' AND d.due_at > greatest(now(), $4::timestamptz)
+           AND d.id >= $3 AND d.id < $5) AS next_due
   FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, subscription_id)
 """
 

@@ -259,6 +259,7 @@ SELECT l.subscription_id, l.epoch
 """
 
 # `due_at` stays as it is unless the result moves it: in an ordered lane it keeps the delivery's place.
+# The status is compared as text, so that the index of what is pending cannot serve: it would be read whole.
 _UPDATE_DELIVERIES = """
 UPDATE deliveries d
    SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
@@ -266,7 +267,7 @@ UPDATE deliveries d
   FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::int[],
               $8::text[])
        AS u (tenant_id, id, status, attempt_count, due_at, finished_at, status_code, error)
- WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status = 'pending'
+ WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status::text = 'pending'
    AND (u.status <> 'pending' OR d.attempt_count < u.attempt_count)
 RETURNING d.id
 """
