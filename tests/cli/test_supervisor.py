@@ -99,6 +99,17 @@ async def test_one_that_does_not_start_does_not_end_those_that_work() -> None:
     assert family.starts.count(1) == 1
 
 
+async def test_a_program_that_cannot_be_run_counts_as_one_that_ended() -> None:
+    start = Start(["/nothing/here"], [])
+    supervisor = Supervisor(lambda *_: start, count=1, environment={}, clock=SystemClock(), patience=QUICK)
+    with pytest.raises(ChildrenFailError, match="No such file"):
+        await supervisor.run(asyncio.Event(), ready=_never, leaving=lambda: None)
+
+
+async def _never() -> None:
+    raise AssertionError
+
+
 async def test_one_that_does_not_stop_is_killed() -> None:
     async with running(Family(lambda _: IGNORES, count=1, patience=Patience(stop_within_s=0.05))):
         pass

@@ -114,35 +114,47 @@ class Supervisor:
         patience = self._patience
         early_ends = 0
         while True:
-            child = self._living[number] = await self._started(number)
-            try:
-                await self._until_ended(child)
-            finally:
-                await self._stop(child)
-                del self._living[number]
-            early_ends = 0 if self._settled(child) else early_ends + 1
-            ended = _ending(child.process.returncode)
+            ended, settled = await self._live(number)
+            early_ends = 0 if settled else early_ends + 1
             if early_ends >= patience.early_ends and not any(map(self._settled, self._living.values())):
                 raise ChildrenFailError(
                     f"A process of the hub ended {early_ends} times in a row soon after its start, at last with "
                     f"{ended}; the lines before this one say why."
                 )
             pause_s = min(patience.first_pause_s * 2 ** max(0, early_ends - 1), patience.longest_pause_s)
-            _log.error("child_ended", child=number, pid=child.process.pid, ended=ended, next_start_s=pause_s)
+            _log.error("child_ended", child=number, ended=ended, next_start_s=pause_s)
             await asyncio.sleep(pause_s)
+
+    async def _live(self, number: int) -> tuple[str, bool]:
+        """Run this child once: how it ended, and whether it had settled."""
+        try:
+            child = await self._started(number)
+        except OSError as error:  # no memory for one more: what runs goes on
+            return str(error), False
+        self._living[number] = child
+        try:
+            await self._until_ended(child)
+        finally:
+            await self._stop(child)
+            del self._living[number]
+        return _ending(child.process.returncode), self._settled(child)
 
     async def _started(self, number: int) -> _Child:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        with theirs:
-            start = self._start(number, theirs.fileno())
-            process = await asyncio.create_subprocess_exec(
-                *start.command,
-                env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[*start.descriptors, theirs.fileno()],
-                process_group=0,
-            )
+        try:
+            with theirs:
+                start = self._start(number, theirs.fileno())
+                process = await asyncio.create_subprocess_exec(
+                    *start.command,
+                    env=self._environment,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=[*start.descriptors, theirs.fileno()],
+                    process_group=0,
+                )
+        except BaseException:
+            ours.close()
+            raise
         return _Child(number=number, process=process, lifeline=ours)
 
     async def _until_ended(self, child: _Child) -> None:
