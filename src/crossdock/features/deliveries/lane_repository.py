@@ -296,19 +296,18 @@ SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_cou
   FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, subscription_id, most)
  CROSS JOIN LATERAL (
    SELECT w.*, e.payload, e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
-          count(*) OVER () AS counted,
           coalesce(sum(octet_length(e.payload))
                      OVER (ORDER BY w.due_at, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
             > {_READ_BYTES} AS beyond
-     FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id,
-                  d.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
-             FROM deliveries d
-            WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-              AND d.status = 'pending' AND d.due_at <= greatest(now(), $6::timestamptz)
-              AND d.id >= $4 AND d.id < $7
-            ORDER BY d.due_at, d.id LIMIT l.most) AS w
-     LEFT JOIN events e ON NOT w.known AND e.tenant_id = l.tenant_id AND e.id = w.event_id) AS d
- WHERE NOT d.known
+     FROM (SELECT c.*, count(*) OVER () AS counted, c.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
+             FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id
+                     FROM deliveries d
+                    WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+                      AND d.status = 'pending' AND d.due_at <= greatest(now(), $6::timestamptz)
+                      AND d.id >= $4 AND d.id < $7
+                    ORDER BY d.due_at, d.id LIMIT l.most) AS c) AS w
+     LEFT JOIN events e ON e.tenant_id = l.tenant_id AND e.id = w.event_id
+    WHERE NOT w.known) AS d
  ORDER BY l.subscription_id, d.due_at, d.id
 """
 
