@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from crossdock.db import embedded
 from crossdock.db.embedded.account import Account
 from tests.db.embedded.actor import NOBODY, Actor
+from tests.postgres import one_at_a_time, roomy_memory
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,26 @@ class Place:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every account can enter, unlike pytest's own."""
-    path = Path(tempfile.mkdtemp(prefix="crossdock-test-"))
+    """A folder that every account can enter, unlike pytest's own, in memory where there is room."""
+    path = Path(tempfile.mkdtemp(prefix="crossdock-test-", dir=roomy_memory()))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
 
 
 @pytest.fixture(scope="session")
-def made() -> Iterator[Path]:
-    """A data folder with a database, to copy: that takes a tenth of making one."""
-    parent = Path(tempfile.mkdtemp(prefix="crossdock-test-"))
-    parent.chmod(0o755)
-    with embedded.running(parent / "data"):
-        pass
-    yield parent / "data"
-    shutil.rmtree(parent)
+def made(shared_folder: Path) -> Path:
+    """A data folder with a database, to copy, one for all workers of the run: that takes a tenth of making one."""
+    whole = shared_folder / "made"
+    with one_at_a_time(shared_folder / "made.lock"):
+        if not whole.exists():
+            parent = Path(tempfile.mkdtemp(prefix="crossdock-test-", dir=roomy_memory()))
+            parent.chmod(0o755)
+            with embedded.running(parent / "data"):
+                pass
+            copy_folder(parent / "data", whole)
+            shutil.rmtree(parent)
+    return whole
 
 
 @pytest.fixture
@@ -73,6 +79,18 @@ def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
     yield Place(data_dir=folder / "data", uid=uid)
     embedded.stop(folder / "data", force=True)
     embedded.remove(folder / "data")
+
+
+@pytest.fixture
+def made_place(made: Path, place: Place) -> Place:
+    """The same with a database that nobody runs yet; where that lies elsewhere, there is none yet."""
+    if os.geteuid() == 0 and not place.data_dir.parent.stat().st_mode & stat.S_IXOTH:
+        return place
+    copy_folder(made, place.data_dir)
+    if place.uid is not None:
+        for path in (place.data_dir, *place.data_dir.rglob("*")):
+            os.chown(path, place.uid, place.uid)
+    return place
 
 
 @pytest.fixture

@@ -30,18 +30,20 @@ async def _kill(pid: int) -> None:
     await eventually(lambda: _is_dead(pid))
 
 
-async def test_the_server_outlives_a_killed_starter_and_is_joined(place: Place, actors: MakeActor) -> None:
-    starter = actors(place)
+async def test_the_server_outlives_a_killed_starter_and_is_joined(made_place: Place, actors: MakeActor) -> None:
+    starter = actors(made_place)
     started = starter.ask("start")
     starter.kill()
     assert await query(started["dsn"], "SELECT 1") == 1
-    next_one = actors(place)
+    next_one = actors(made_place)
     assert next_one.ask("start") == started
     assert next_one.ask("stop") is True
 
 
-async def test_a_killed_server_comes_back_with_its_data_at_the_same_address(place: Place, actors: MakeActor) -> None:
-    actor = actors(place)
+async def test_a_killed_server_comes_back_with_its_data_at_the_same_address(
+    made_place: Place, actors: MakeActor
+) -> None:
+    actor = actors(made_place)
     started = actor.ask("start")
     await query(started["dsn"], "CREATE TABLE kept AS SELECT 7 AS number")
     await _kill(started["pid"])

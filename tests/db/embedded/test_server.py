@@ -1,5 +1,7 @@
 import asyncio
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,18 +13,22 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from crossdock.db import embedded
 from crossdock.db.urls import libpq_url, sqlalchemy_url
 from tests.db.embedded.actor import Actor
-from tests.db.embedded.conftest import Place
+from tests.db.embedded.conftest import Place, copy_folder
 from tests.db.embedded.sql import query
+from tests.postgres import roomy_memory
 
 MakeActor = Callable[[Place], Actor]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.EmbeddedServer]:
+def server(made: Path) -> Iterator[embedded.EmbeddedServer]:
     """A running server to look at."""
-    data_dir = tmp_path_factory.mktemp("server")
-    yield embedded.start(data_dir)
-    embedded.remove(data_dir)
+    parent = Path(tempfile.mkdtemp(prefix="crossdock-test-", dir=roomy_memory()))
+    parent.chmod(0o755)
+    copy_folder(made, parent / "data")
+    yield embedded.start(parent / "data")
+    embedded.remove(parent / "data")
+    shutil.rmtree(parent)
 
 
 async def test_two_processes_that_start_at_once_share_one_server_and_it_is_not_roots(
@@ -77,7 +83,9 @@ async def test_a_forced_stop_ends_it_under_its_users_and_the_address_stays(made_
     assert (again.dsn, again.pid == server.pid) == (server.dsn, False)
 
 
-async def test_two_data_folders_have_two_servers_at_once(folder: Path) -> None:
+async def test_two_data_folders_have_two_servers_at_once(made: Path, folder: Path) -> None:
+    for name in ("one", "two"):
+        copy_folder(made, folder / name)
     with embedded.running(folder / "one") as one, embedded.running(folder / "two") as two:
         await query(one.dsn, "CREATE TABLE mine ()")
         assert await query(two.dsn, "SELECT to_regclass('mine')") is None
@@ -118,8 +126,9 @@ async def test_another_process_finds_the_address_without_becoming_a_user(made_di
         embedded.current(made_dir)
 
 
-async def test_status_says_what_there_is(data_dir: Path) -> None:
+async def test_status_says_what_there_is(made: Path, data_dir: Path) -> None:
     assert embedded.status(data_dir).state == "absent"
+    copy_folder(made, data_dir)
     server = embedded.start(data_dir)
     found = embedded.status(data_dir)
     assert (found.running, found.pid, found.socket_dir) == (True, server.pid, server.socket_dir)
@@ -159,11 +168,12 @@ async def test_a_database_in_use_is_not_removed(made_dir: Path, actors: MakeActo
     assert embedded.status(made_dir).running
 
 
-async def test_removing_leaves_no_database_and_no_secret(place: Place, actors: MakeActor) -> None:
-    actor = actors(place)
+async def test_removing_leaves_no_database_and_no_secret(made_place: Place, actors: MakeActor) -> None:
+    actor = actors(made_place)
     actor.ask("start")
     actor.kill()
-    cluster = embedded.status(place.data_dir).cluster_dir
-    embedded.remove(place.data_dir)
+    cluster = embedded.status(made_place.data_dir).cluster_dir
+    embedded.remove(made_place.data_dir)
     assert not cluster.exists()
-    assert {file.name for file in place.data_dir.iterdir()} <= {"postgres.lock", "postgres.users", "postgres.running"}
+    left = {file.name for file in made_place.data_dir.iterdir()}
+    assert left <= {"postgres.lock", "postgres.users", "postgres.running"}
