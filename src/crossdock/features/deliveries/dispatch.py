@@ -340,14 +340,20 @@ class Dispatcher:
             self._in_flight -= 1
             metrics.IN_FLIGHT.dec()
             self._bytes_in_flight -= pending.size
-            if result is not None:
-                self._settle(lane, pending, result)
-            else:
-                lane.abandon(pending)
-            self._pump(lane)
+            if self._settled(lane, pending, result):
+                self._pump(lane)
             while self._waiting_for_slot and not self._full:
                 first = next(iter(self._waiting_for_slot))
                 self._pump(self._waiting_for_slot.pop(first))
+
+    def _settled(self, lane: Lane, pending: Pending, result: Result | None) -> bool:
+        """Whether its lane may do more now that the delivery's end is recorded, or that nothing came of it."""
+        if result is None:
+            lane.abandon(pending)
+            return True
+        waited = lane.waits_for_records or pending.in_order
+        self._settle(lane, pending, result)
+        return waited or result.status is not DeliveryStatus.DELIVERED
 
     def _settle(self, lane: Lane, pending: Pending, result: Result) -> None:
         again = None

@@ -174,12 +174,17 @@ class Lane:
         return 0.0 if self.bucket is None else self.bucket.wait_s(monotonic)
 
     @property
+    def waits_for_records(self) -> bool:
+        """Whether so much has ended and is not recorded that nothing more may start."""
+        return self.unsettled - self.in_flight >= _MOST_UNRECORDED
+
+    @property
     def _busy(self) -> bool:
         slots = 1 if self.destination.ordered else self.destination.max_concurrency
         return (
             self.in_flight >= slots
             or self.bytes_in_flight >= _MOST_LANE_BYTES_IN_FLIGHT
-            or self.unsettled - self.in_flight >= _MOST_UNRECORDED
+            or self.waits_for_records
         )
 
     def held_until(self, now: datetime) -> datetime | None:
