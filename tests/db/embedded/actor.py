@@ -1,7 +1,7 @@
 """A process of its own that uses the embedded server, for tests to steer, to kill, and to run as somebody else.
 
 Reads one JSON command a line from standard input and answers each with one line:
-`python -m tests.db.embedded.actor DATA_DIR [UID]`.
+`python -m tests.db.embedded.actor DATA_DIR HOMES [UID]`.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from crossdock.db import embedded
+from crossdock.db.embedded import layout
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
 NOBODY = 65534
@@ -25,7 +26,7 @@ class Actor:
     """The test's end of such a process."""
 
     def __init__(self, data_dir: Path, uid: int | None = None) -> None:
-        command = [sys.executable, "-m", "tests.db.embedded.actor", str(data_dir)]
+        command = [sys.executable, "-m", "tests.db.embedded.actor", str(data_dir), str(layout._homes())]
         self._child = subprocess.Popen(
             command if uid is None else [*command, str(uid)],
             cwd=_REPOSITORY,
@@ -78,10 +79,11 @@ def _act(data_dir: Path, command: dict[str, Any]) -> Any:
 
 
 def _main() -> None:
-    data_dir = Path(sys.argv[1])
-    if len(sys.argv) > 2:
+    data_dir, homes = Path(sys.argv[1]), Path(sys.argv[2])
+    layout._homes = lambda: homes
+    if len(sys.argv) > 3:
         # Everything is imported by now: the new account may not be able to enter the interpreter's folder.
-        uid = int(sys.argv[2])
+        uid = int(sys.argv[3])
         os.setgroups([])
         os.setgid(uid)
         os.setuid(uid)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from crossdock.db import embedded
+from crossdock.db.embedded import layout
 from crossdock.db.embedded.account import Account
 from tests.db.embedded.actor import NOBODY, Actor
 from tests.postgres import one_at_a_time, roomy_memory
@@ -26,6 +27,17 @@ class Place:
 
     def actor(self) -> Actor:
         return Actor(self.data_dir, self.uid)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _homes() -> Iterator[None]:
+    """Clusters that lie elsewhere than in their data folder lie in memory too."""
+    path = Path(tempfile.mkdtemp(prefix="crossdock-test-", dir=roomy_memory()))
+    path.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "_homes", lambda: path / "clusters")
+        yield
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -83,10 +95,11 @@ def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def made_place(made: Path, place: Place) -> Place:
-    """The same with a database that nobody runs yet; where that lies elsewhere, there is none yet."""
+    """The same with a database that nobody runs yet."""
     if os.geteuid() == 0 and not place.data_dir.parent.stat().st_mode & stat.S_IXOTH:
-        return place
-    copy_folder(made, place.data_dir)
+        copy_elsewhere(made, place.data_dir)
+    else:
+        copy_folder(made, place.data_dir)
     if place.uid is not None:
         for path in (place.data_dir, *place.data_dir.rglob("*")):
             os.chown(path, place.uid, place.uid)
@@ -110,6 +123,16 @@ def actors() -> Iterator[Callable[[Place], Actor]]:
 def copy_folder(source: Path, target: Path) -> None:
     """Copy with owners and rights."""
     subprocess.run(["cp", "-a", source, target], check=True)
+
+
+def copy_elsewhere(source: Path, data_dir: Path) -> None:
+    """The same where the server's account cannot enter the data folder: the cluster lies elsewhere."""
+    layout.make_data_dir(data_dir)
+    target = layout._move_out(layout.find_layout(data_dir))
+    copied = layout.find_layout(source)
+    copy_folder(copied.cluster, target.cluster)
+    copy_folder(copied.password, target.password)
+    copy_folder(copied.superuser_password, target.superuser_password)
 
 
 def ordinary_user() -> int:

@@ -8,7 +8,7 @@ import pytest
 from crossdock.db import embedded
 from crossdock.db.embedded.layout import Layout, remove_layout
 from tests.db.embedded.actor import Actor
-from tests.db.embedded.conftest import Place, ordinary_user
+from tests.db.embedded.conftest import Place, copy_elsewhere, ordinary_user
 from tests.db.embedded.sql import query
 
 MakeActor = Callable[[Place], Actor]
@@ -28,6 +28,13 @@ def closed(folder: Path) -> Iterator[Path]:
         shutil.rmtree(home)
 
 
+@pytest.fixture
+def closed_made(made: Path, closed: Path) -> Path:
+    """The same with a data folder in it whose database nobody runs yet."""
+    copy_elsewhere(made, closed / "data")
+    return closed
+
+
 async def test_root_keeps_the_cluster_in_the_data_folder_where_the_server_can_enter_it(data_dir: Path) -> None:
     assert embedded.start(data_dir).cluster_dir == data_dir / "postgres"
 
@@ -41,35 +48,35 @@ async def test_root_keeps_it_elsewhere_where_the_server_cannot(closed: Path) -> 
         assert await query(again.dsn, "SELECT number FROM kept") == 7
 
 
-async def test_a_moved_data_folder_keeps_its_database_and_a_copy_does_not_share_it(closed: Path) -> None:
-    with embedded.running(closed / "data") as server:
+async def test_a_moved_data_folder_keeps_its_database_and_a_copy_does_not_share_it(closed_made: Path) -> None:
+    with embedded.running(closed_made / "data") as server:
         pass
-    (closed / "data").rename(closed / "moved")
-    with embedded.running(closed / "moved") as moved:
+    (closed_made / "data").rename(closed_made / "moved")
+    with embedded.running(closed_made / "moved") as moved:
         assert moved.cluster_dir == server.cluster_dir
-    shutil.copytree(closed / "moved", closed / "copy")
+    shutil.copytree(closed_made / "moved", closed_made / "copy")
     with pytest.raises(embedded.DataFolderError, match="copy of"):
-        embedded.start(closed / "copy")
-    shutil.rmtree(closed / "copy")
+        embedded.start(closed_made / "copy")
+    shutil.rmtree(closed_made / "copy")
 
 
-async def test_a_data_folder_made_anew_does_not_find_the_old_database(closed: Path) -> None:
-    with embedded.running(closed / "data") as server:
+async def test_a_data_folder_made_anew_does_not_find_the_old_database(closed_made: Path) -> None:
+    with embedded.running(closed_made / "data") as server:
         pass
-    shutil.rmtree(closed / "data")
+    shutil.rmtree(closed_made / "data")
     assert server.cluster_dir.parent in embedded.abandoned_homes()
-    with embedded.running(closed / "data") as again:
+    with embedded.running(closed_made / "data") as again:
         assert again.cluster_dir != server.cluster_dir
         assert again.cluster_dir.parent not in embedded.abandoned_homes()
 
 
-async def test_a_database_that_is_gone_is_not_silently_replaced(closed: Path) -> None:
-    with embedded.running(closed / "data") as server:
+async def test_a_database_that_is_gone_is_not_silently_replaced(closed_made: Path) -> None:
+    with embedded.running(closed_made / "data") as server:
         pass
     shutil.rmtree(server.cluster_dir.parent)
     with pytest.raises(embedded.DataFolderError, match="which is gone"):
-        embedded.start(closed / "data")
-    (closed / "data" / "postgres.location").unlink()
+        embedded.start(closed_made / "data")
+    (closed_made / "data" / "postgres.location").unlink()
 
 
 def test_a_data_folder_that_was_closed_later_says_so(folder: Path, made_dir: Path) -> None:
