@@ -3,7 +3,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -13,6 +13,8 @@ from crossdock.cli.supervisor import ChildrenFailError, Patience, Start, Supervi
 from crossdock.kit.clock import SystemClock
 from tests.waiting import eventually
 
+# Python alone, without looking for packages: quick to start, and told apart by it.
+MARK = "-ISc"
 READY = "import os, signal, sys; os.write(int(sys.argv[1]), b'+');"
 WAITS = READY + "signal.pause()"
 FAILS = "raise SystemExit(3)"
@@ -35,7 +37,7 @@ class Family:
 
     def _start(self, number: int, lifeline: int) -> Start:
         self.starts.append(number)
-        return Start([sys.executable, "-ISc", self._program(number), str(lifeline)], [])
+        return Start([sys.executable, MARK, self._program(number), str(lifeline)], [])
 
     async def run(self) -> None:
         await self.supervisor.run(self.stopping, ready=self._ready, leaving=self._leave)
@@ -59,7 +61,13 @@ async def running(family: Family) -> AsyncIterator[Family]:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """Those of a supervisor; the tests' database may be a child of this process, too."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if MARK in child.cmdline():
+                found.append(child)
+    return found
 
 
 async def test_all_are_ready_before_it_is_said_and_end_together() -> None:
