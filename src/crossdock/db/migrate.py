@@ -3,6 +3,7 @@
 Alembic is imported when there is something to migrate: most processes start on a database that is current.
 """
 
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def alembic_config(dsn: str) -> "Config":
     return config
 
 
+@cache
 def newest_revision() -> str:
     """The revision that this version of Crossdock wants: migrations are files, numbered in their order."""
     names = (file.name for file in (files("crossdock") / "migrations" / "versions").iterdir())
