@@ -3,8 +3,9 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# More workers than this wait for the one database they share.
-PYTEST := $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal
+# More workers than this wait for the one database they share. What pytest compiled is kept, also where the environment
+# forbids it: that is half of what collecting takes.
+PYTEST := env PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal
 # Set-up, rights, and of the SQL that is written by hand what depends most on the version of PostgreSQL, and on being
 # an ordinary role of it: locks, races, plans. The rest would say the same twice.
 OUTSIDE = -m outside $(shell grep -rl --include='test_*.py' 'pytest\.mark\.outside' tests)

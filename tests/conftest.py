@@ -1,5 +1,6 @@
 """Fixtures that every part of the suite shares."""
 
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,9 @@ from tests.network_guard import guarded_network
 from tests.postgres import create_database, drop_database, make_template, one_at_a_time, test_server
 from tests.serving import ApiClient, client_of
 
+# Folders whose tests start and kill many processes.
+_LONG = ("tests/journeys/", "tests/db/embedded/", "tests/bench/")
+
 
 def pytest_configure() -> None:
     """Ctrl-C reaches the programs under test also where a script started the tests in the background.
@@ -30,6 +34,14 @@ def pytest_configure() -> None:
     A shell without job control lets such a command, and all it starts, ignore it.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()  # until everything is imported and collected, which stays
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no worker is alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
