@@ -13,6 +13,7 @@ from crossdock.api.health import Metrics, health_routes
 from crossdock.api.start_page import start_page_route
 from crossdock.bootstrap import Services
 from crossdock.features.events.receive import PUBLISH_PATH, publish_route
+from crossdock.http.fair_turns import FairTurns
 from crossdock.observability.gathering import own_metrics
 
 _GRACE_S = 5
@@ -30,7 +31,10 @@ def hub_app(services: Services, *, metrics: Metrics = own_metrics) -> ASGIApp:
         api=hub_api(),
         hot_routes=[
             publish_route(
-                gatekeeper=services.identity.authenticator, publishing=services.publishing, writer=services.writer
+                gatekeeper=services.identity.authenticator,
+                publishing=services.publishing,
+                writer=services.writer,
+                turns=FairTurns(clock=services.clock),
             ),
             *services.inbound.routes(),
             *health_routes(services.database, metrics),

@@ -11,6 +11,7 @@ from crossdock.features.events.ingest import Accepted, EventWriter
 from crossdock.features.events.publishing import Publication, Publishing, PublishRequest
 from crossdock.http.access import Gatekeeper, admit
 from crossdock.http.correlation import correlation_id_of
+from crossdock.http.fair_turns import FairTurns
 from crossdock.http.hot_routes import hot_route, whole_body
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import IdKind, format_id
@@ -37,22 +38,25 @@ class AcceptedBatch(msgspec.Struct):
     events: list[AcceptedEvent]
 
 
-def publish_route(*, gatekeeper: Gatekeeper, publishing: Publishing, writer: EventWriter) -> Route:
+def publish_route(*, gatekeeper: Gatekeeper, publishing: Publishing, writer: EventWriter, turns: FairTurns) -> Route:
     """The route that takes events in; it answers 202 once they are durable."""
 
     async def publish(request: Request) -> Response:
         started = time.perf_counter()
         try:
             principal = await admit(gatekeeper, request.scope, Permission.EVENT_PUBLISH)
-            publication = await publishing.read(
-                PublishRequest(
-                    tenant_id=principal.tenant_id,
-                    headers=_headers(request),
-                    body=await whole_body(request),
-                    correlation_id=correlation_id_of(request.scope),
-                )
+            asked = PublishRequest(
+                tenant_id=principal.tenant_id,
+                headers=_headers(request),
+                body=await whole_body(request),
+                correlation_id=correlation_id_of(request.scope),
             )
-            accepted = await writer.publish(publication.events, claim=publication.claim, claims=publication.claims)
+            await turns.begin(principal.tenant_id)
+            try:
+                publication = await publishing.read(asked)
+                accepted = await writer.publish(publication.events, claim=publication.claim, claims=publication.claims)
+            finally:
+                turns.end(principal.tenant_id)
         except CrossdockError as error:
             metrics.EVENTS_REFUSED.labels(error.code).inc()
             raise

@@ -1,0 +1,82 @@
+"""Turns for requests of many tenants, so that one who sends without pause does not keep the others waiting.
+
+All that a process has in hand shares one event loop and one group commit: whoever comes in waits behind it.
+One tenant alone may have as much in hand as it likes. As soon as another one comes, each may only have its
+share, and what is more waits for its own tenant's turn.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from crossdock.kit.clock import Clock
+
+# What may be in hand in all while several tenants send: enough to fill a commit, little enough to be done soon.
+_IN_HAND = 16
+# How long a tenant that has sent something is taken to send more.
+_COMPANY_S = 1.0
+
+
+@dataclass(slots=True)
+class _Line:
+    """One tenant's requests: how many are in hand, and those that wait."""
+
+    in_hand: int = 0
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+
+class FairTurns:
+    """Says when a request may be worked on; each `begin` that returned needs its `end`."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._lines: dict[UUID, _Line] = {}
+        self._latest: UUID | None = None
+        self._company_until = 0.0
+
+    async def begin(self, tenant_id: UUID) -> None:
+        """Wait for the tenant's turn."""
+        line = self._lines.get(tenant_id)
+        if line is None:
+            line = self._lines[tenant_id] = _Line()
+        self._note(tenant_id)
+        if not line.waiting and self._may_begin(line):
+            line.in_hand += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.end(tenant_id)  # its turn had come already
+            elif turn in line.waiting:
+                line.waiting.remove(turn)
+            raise
+
+    def end(self, tenant_id: UUID) -> None:
+        """The request is done; whoever waits longest in its tenant's line begins."""
+        line = self._lines[tenant_id]
+        line.in_hand -= 1
+        while line.waiting and self._may_begin(line):
+            turn = line.waiting.popleft()
+            if not turn.done():
+                line.in_hand += 1
+                turn.set_result(None)
+        if not line.in_hand and not line.waiting:
+            del self._lines[tenant_id]
+
+    def _note(self, tenant_id: UUID) -> None:
+        """Remember that this tenant sends."""
+        if tenant_id == self._latest:
+            return
+        if self._latest is not None:
+            self._company_until = self._clock.monotonic() + _COMPANY_S
+        self._latest = tenant_id
+
+    def _may_begin(self, line: _Line) -> bool:
+        """One request of each tenant always may."""
+        if not line.in_hand or self._clock.monotonic() >= self._company_until:
+            return True
+        return line.in_hand < _IN_HAND // max(2, len(self._lines))
