@@ -68,6 +68,7 @@ class RefusalLog:
         self._windows: dict[tuple[UUID, str | None], _Window] = {}
         self._lines: list[tuple[Refusal, int]] = []
         self._stopping = asyncio.Event()
+        self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -77,6 +78,7 @@ class RefusalLog:
     async def stop(self) -> None:
         """Write what is left, and stop."""
         self._stopping.set()
+        self._stirred.set()
         if self._task is not None:
             await self._task
         self._close_windows(before_s=float("inf"))
@@ -98,6 +100,7 @@ class RefusalLog:
             if len(self._windows) >= _MOST_WINDOWS:
                 self._close_windows(before_s=now_s)
             window = self._windows[key] = _Window(now_s, unwritten=unwritten)
+            self._stirred.set()
         count = window.unwritten.pop(refusal.reason, (refusal, 0))[1] + 1
         if window.lines < self._lines_a_minute:
             window.lines += 1
@@ -110,6 +113,10 @@ class RefusalLog:
     async def _run(self) -> None:
         close_s = self._clock.monotonic() + _CLOSE_EVERY_S
         while not self._stopping.is_set():
+            if not (self._windows or self._lines):
+                # Most hubs refuse nothing for hours; one that does nothing should cost nothing.
+                self._stirred.clear()
+                await self._stirred.wait()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _WRITE_EVERY_S)
             now_s = self._clock.monotonic()
