@@ -45,6 +45,7 @@ _USED = {
     "getall": "the vendor's validator",
     "pytest_asyncio_loop_factories": "pytest-asyncio",
     "pytest_configure": "pytest",
+    "pytest_collection_modifyitems": "pytest",
     **{
         place.partition(":")[2]: "the command line, which imports it when it is called"
         for place, _ in (root.COMMANDS | webhook.COMMANDS).values()
