@@ -1,6 +1,8 @@
 """Which connection serves which request, and how long one is kept."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -66,6 +68,51 @@ async def test_idle_connections_are_dropped_after_their_time_and_no_timer_is_lef
             assert (await transport.send(post(here.url))).status == 200
     finally:
         await transport.aclose()
+
+
+async def test_of_too_many_idle_connections_the_longest_idle_is_dropped() -> None:
+    transport = HttpTransport(policy=OPEN, max_idle=2)
+    try:
+        async with destination(friendly) as first, destination(friendly) as second, destination(friendly) as third:
+            for there in (first, second, first, third):
+                await transport.send(post(there.url))
+            await eventually(lambda: second.left == 1)
+            assert (first.left, third.left, _open(transport)) == (0, 0, 2)
+            assert len(transport._pool._by_age) == sum(map(len, transport._pool._idle.values())) == 2
+    finally:
+        await transport.aclose()
+
+
+class _Peers:
+    """A friendly destination whose sockets can be spoken through while the loop stands still."""
+
+    def __init__(self) -> None:
+        self.sockets: list[socket.socket] = []
+
+    async def __call__(self, visit: Visit) -> None:
+        with socket.socket(fileno=os.dup(visit.writer.get_extra_info("socket").fileno())) as raw:
+            self.sockets.append(raw)
+            while await visit.request():
+                await visit.answer(b"asked")
+
+
+async def test_what_came_before_a_request_and_was_not_read_yet_is_no_answer_to_it(transport: HttpTransport) -> None:
+    """Else the answer of one tenant's request could be read as that of another's."""
+    peers = _Peers()
+    async with destination(peers) as there:
+        for visits in (1, 2, 3):
+            assert (await transport.send(post(there.url))).body == b"asked"
+            peers.sockets[-1].send(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked")
+            assert there.visits == visits
+
+
+async def test_a_connection_whose_end_came_and_was_not_read_yet_is_not_used(transport: HttpTransport) -> None:
+    peers = _Peers()
+    async with destination(peers) as there:
+        for visits in (1, 2, 3):
+            assert (await transport.send(post(there.url))).body == b"asked"
+            peers.sockets[-1].shutdown(socket.SHUT_RDWR)
+            assert there.visits == visits
 
 
 async def test_a_connection_that_its_peer_closes_while_idle_is_forgotten(transport: HttpTransport) -> None:

@@ -1,6 +1,7 @@
 """One connection: a request out, its response in, nothing else."""
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable
 from typing import cast
@@ -39,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._allowance = self._received = 0
         self._dropped = self._spoke_first = False
+        self._unread: select.poll | None = None
 
     def exchange(
         self, message: bytes, *, deadline: float, max_bytes: int, without_body: bool
@@ -74,6 +76,18 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether a request may be sent."""
         return not self._dropped and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the system holds nothing unread from the peer.
+
+        What came before a request is no answer to it, and an end that came is one that need not be run into.
+        """
+        if self._unread is None:
+            assert self._transport is not None  # noqa: S101 # asked of a usable connection
+            self._unread = select.poll()
+            self._unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._unread.poll(0)
 
     @property
     def reusable(self) -> bool:

@@ -9,14 +9,18 @@ from crossdock.gateway.transport import OutboundRequest, OutboundResponse
 
 
 class Exchange:
-    """A request, ready to be sent; `started` is on the caller's clock, `deadline` on the loop's."""
+    """A request, ready to be sent; `started` is on the caller's clock, `deadline` on the loop's.
 
-    __slots__ = ("deadline", "message", "place", "request", "started")
+    `maybe_sent` says whether it went out once before, in vain.
+    """
+
+    __slots__ = ("deadline", "maybe_sent", "message", "place", "request", "started")
 
     def __init__(self, request: OutboundRequest, *, started: float, deadline: float) -> None:
         self.request = request
         self.started = started
         self.deadline = deadline
+        self.maybe_sent = False
         try:
             target = target_of(request.url)
             self.message = message_of(request, target)
@@ -27,7 +31,7 @@ class Exchange:
     def error(self, failure: Failure, connection: Connection | None = None) -> TransportError:
         """The failure of this exchange; `connection` is the one that the request went to, if it got so far."""
         if connection is None:
-            return failure.kind(f"{authority(self.request.url)} {failure.what}.")
+            return failure.kind(f"{authority(self.request.url)} {failure.what}.", maybe_sent=self.maybe_sent)
         return failure.kind(
             f"{authority(self.request.url)} {failure.what}.",
             maybe_sent=True,

@@ -28,7 +28,8 @@ class HttpTransport:
 
     `limit_per_host` bounds the connections to one destination (0: whoever calls bounds them); there
     is no bound over all, so that a hanging destination holds up none but itself. A kept-alive
-    connection is used again for `keepalive_timeout_s`, a name's addresses for `dns_ttl_s`.
+    connection is used again for `keepalive_timeout_s`, and at most `max_idle` are kept; a name's
+    addresses are used again for `dns_ttl_s`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class HttpTransport:
         lookup: Lookup | None = None,
         limit_per_host: int = 0,
         keepalive_timeout_s: float = 15,
+        max_idle: int = 1000,
         dns_ttl_s: float = 10,
         clock: Clock | None = None,
     ) -> None:
@@ -46,7 +48,7 @@ class HttpTransport:
         self._tls = TlsContexts()
         self._resolver = VettingResolver(policy=policy, lookup=lookup or SystemLookup(), ttl_s=dns_ttl_s)
         self._connector = Connector(policy=policy, resolver=self._resolver)
-        self._pool = Pool(keepalive_timeout_s=keepalive_timeout_s)
+        self._pool = Pool(keepalive_timeout_s=keepalive_timeout_s, max_idle=max_idle)
         self._limit_per_host = limit_per_host
         self._turns: WeakValueDictionary[Place, asyncio.Semaphore] = WeakValueDictionary()
         self._waits: set[asyncio.Timeout] = set()
@@ -87,6 +89,7 @@ class HttpTransport:
             again = failure.kind is ConnectionLostError and exchange.request.repeatable and not connection.answered
             if not again or self._closed:
                 raise exchange.error(failure, connection)
+            exchange.maybe_sent = True
         connection = await self._in_time(self._connect(exchange), exchange)
         failure = await self._ask(connection, exchange)
         if failure is not None:
