@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crossdock.gateway.addresses import AddressPolicy
+from crossdock.gateway.addresses import AddressPolicy, BlockReason, IpAddress
 from crossdock.gateway.errors import (
     AddressBlockedError,
     ConnectError,
@@ -263,6 +263,56 @@ async def test_a_certificate_that_is_not_trusted_leads_to_the_next_address(
             assert (response.status, response.remote_address) == (200, "127.0.0.1")
     finally:
         await transport.aclose()
+
+
+async def test_an_address_that_fails_in_tls_is_tried_once_however_it_is_written(
+    names: Names, tmp_path: Path, authority: Authority
+) -> None:
+    names.answers = [["0:0:0:0:0:0:0:1"]]
+    transport = HttpTransport(policy=AddressPolicy(allow_loopback=True), lookup=names)
+    bad = server_context(tmp_path, Authority().server())
+    try:
+        async with destination(friendly, tls=bad, host="::1") as there:
+            for host in ("[0:0:0:0:0:0:0:1]", "there.example"):
+                with pytest.raises(TlsError):
+                    await transport.send(post(f"https://{host}:{there.port}/", tls=TlsIdentity(ca_pem=authority.pem)))
+    finally:
+        await transport.aclose()
+
+
+async def test_of_very_many_addresses_only_some_are_tried(guarded: HttpTransport, names: Names) -> None:
+    judged: list[object] = []
+
+    class Counting(AddressPolicy):
+        def judge(self, address: str | IpAddress) -> BlockReason | None:
+            judged.append(address)
+            return super().judge(address)
+
+    async with destination(friendly) as there:
+        pass
+    names.answers = [[f"127.0.1.{number}" for number in range(200)]]
+    guarded._resolver._policy = AddressPolicy(allow_loopback=True)
+    guarded._connector._policy = Counting(allow_loopback=True)
+    with pytest.raises(ConnectError):
+        await guarded.send(post(f"http://many.example:{there.port}/"))
+    assert len(judged) == 32
+
+
+async def test_a_second_try_that_finds_no_way_does_not_unsay_the_first(guarded: HttpTransport, names: Names) -> None:
+    names.answers = [["127.0.0.1"], []]
+
+    async def behaviour(visit: Visit) -> None:
+        await visit.request()
+        await visit.answer()
+        there.requests.append(await visit.request())
+
+    async with destination(behaviour) as there:
+        url = f"http://there.example:{there.port}/"
+        await guarded.send(post(url))
+        with pytest.raises(ResolveError) as caught:
+            await guarded.send(post(url, repeatable=True))
+        assert caught.value.maybe_sent
+        assert there.requests
 
 
 async def test_one_refused_address_among_those_that_do_not_answer_is_named(

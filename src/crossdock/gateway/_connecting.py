@@ -16,6 +16,10 @@ from crossdock.gateway.resolver import AddressRefusedError, VettingResolver
 
 # RFC 8305 recommends 250 ms before the next address is tried beside the one that does not answer.
 _NEXT_ADDRESS_AFTER_S = 0.25
+# A hostile name may have thousands of addresses, and one request would knock at all of them.
+_MAX_ADDRESSES = 32
+
+_SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class Connector:
@@ -29,20 +33,22 @@ class Connector:
         self, host: str, port: int, *, tls: ssl.SSLContext | None, new: Callable[[], Connection]
     ) -> Connection:
         """One of `new`, connected; with `tls`, to a peer that was verified. Raises FailedError."""
-        left = [_address_info(address, port) for address in await self._addresses(host)]
+        left = [_address_info(address, port) for address in (await self._addresses(host))[:_MAX_ADDRESSES]]
         refused: list[AddressRefusedError] = []
-        open_socket = functools.partial(self._open_socket, refused)
+        # Not as the sockets themselves tell it: an IPv6 address can be written in many ways, and a peer that is
+        # gone again has none.
+        places: dict[socket, _SocketAddress] = {}
+        open_socket = functools.partial(self._open_socket, refused, places)
         while True:
-            address = None
+            opened = None
             try:
                 opened = await start_connection(
                     left, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S, socket_factory=open_socket
                 )
-                address = opened.getpeername()[0]
                 return await _protocol_over(opened, new, tls, host)
             except (OSError, RuntimeError) as error:
                 # An address that took the connection but failed in TLS leaves the others to be tried.
-                left = [info for info in left if address is not None and info[4][0] != address]
+                left = [] if opened is None else [info for info in left if info[4] != places[opened]]
                 if not left:
                     raise FailedError(no_connection(refused[0] if refused else error)) from None
 
@@ -54,7 +60,9 @@ class Connector:
         except OSError as error:
             raise FailedError(no_address(error)) from None
 
-    def _open_socket(self, refused: list[AddressRefusedError], info: AddrInfoType) -> socket:
+    def _open_socket(
+        self, refused: list[AddressRefusedError], places: dict[socket, _SocketAddress], info: AddrInfoType
+    ) -> socket:
         """Called for each address just before it is connected to, literal or resolved: the last judge."""
         family, kind, protocol, _, place = info
         address = str(place[0])
@@ -65,6 +73,7 @@ class Connector:
         opened = socket(family, kind, protocol)
         # Or the end of a request that fills more than one packet waits until the packets before are confirmed.
         opened.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        places[opened] = place
         return opened
 
 
@@ -80,6 +89,7 @@ async def _protocol_over(
         )
     except BaseException:
         connection.abort()
+        connection.reader.close()
         opened.close()
         raise
     return connection
