@@ -221,12 +221,25 @@ def test_a_folded_header_is_not_put_together_for_ever() -> None:
 
 def test_a_head_has_room_for_many_long_headers() -> None:
     lines = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 15_000) for number in range(4))
-    for pieces in ([HINTS * 5000 + OK + lines + EMPTY], [HINTS * 5000, OK, lines, EMPTY]):
+    for pieces in ([HINTS * 30 + OK + lines + EMPTY], [HINTS * 30, OK, lines, EMPTY]):
         assert len(read(*pieces).fields) == 5
 
 
 def test_headers_of_interim_responses_are_left_out() -> None:
     assert read(HINTS + OK + EMPTY).fields == [(b"Content-Length", b"0")]
+
+
+def test_interim_responses_without_end_are_refused() -> None:
+    for pieces in ([CONTINUE * 33], each_byte(CONTINUE * 33)):
+        assert read(*pieces).failure is TOO_MANY_BYTES
+    assert read(CONTINUE * 32 + OK + EMPTY).status == 200
+
+
+def test_a_body_in_very_many_chunks_is_cut_and_ends_the_connection() -> None:
+    found = read(CHUNKED + b"1\r\na\r\n" * 5000, cap=10_000)
+    assert (found.failure, found.truncated, found.whole, found.keep_alive) == (None, True, True, False)
+    assert found.body == b"a" * len(found.body)
+    assert len(found.body) > CAP
 
 
 def test_a_body_beyond_the_cap_is_cut_and_ends_the_connection() -> None:

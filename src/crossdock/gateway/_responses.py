@@ -10,6 +10,9 @@ _MAX_FIELD_BYTES = 16 * 1024
 # only when it is whole. So heads are bounded too, and looked at every few KB.
 _MAX_HEAD_BYTES = 64 * 1024
 _HEAD_PIECE_BYTES = 4 * 1024
+# Each costs calls, however few its bytes: 500 KB of the smallest would hold up all others for 100 ms.
+_MAX_INTERIM = 32
+_MAX_BODY_PIECES = 4096
 _FIRST_INTERIM = 100
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
@@ -39,7 +42,7 @@ class ResponseReader:
         self._failure: Failure | None = None
         self._lines: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._size = self._head_bytes = 0
+        self._size = self._head_bytes = self._interim = 0
         self.status: int | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self.truncated = self.whole = self.keep_alive = False
@@ -79,7 +82,7 @@ class ResponseReader:
 
     def close(self) -> None:
         """Nothing more comes. Reader and parser hold each other; here they let go."""
-        del self._parser
+        vars(self).pop("_parser", None)  # a connection may be given up twice
 
     def on_message_begin(self) -> None:
         """A response begins: the first, one after an interim one, or one that nobody asked for."""
@@ -105,6 +108,10 @@ class ResponseReader:
         if status < _FIRST_INTERIM:
             raise _EnoughError
         if status < _FIRST_FINAL:
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                self._failure = TOO_MANY_BYTES
+                raise _EnoughError
             return
         self.status, self._fields, self._lines = status, self._lines, []
         if self._without_body:
@@ -117,7 +124,7 @@ class ResponseReader:
             raise _EnoughError  # an interim response has none
         self._size += len(data)
         self._body.append(data)
-        if self._size > self._cap:
+        if self._size > self._cap or len(self._body) > _MAX_BODY_PIECES:
             self.truncated = self.whole = True
             raise _EnoughError
 
