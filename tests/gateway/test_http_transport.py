@@ -269,6 +269,16 @@ async def test_an_error_tells_neither_path_nor_query_nor_headers(transport: Http
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:hush#1@there.example/", "http://user:hush/@there.example/", "http://user:hush@[", "https://[hush]@"],
+)
+async def test_an_error_takes_no_part_of_a_password_for_a_port(transport: HttpTransport, url: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        await transport.send(post(url))
+    assert "hush" not in caught.value.message
+
+
 async def test_many_at_once_each_get_their_own_answer(transport: HttpTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         while request := await visit.request():

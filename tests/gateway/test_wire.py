@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.gateway._wire import USER_AGENT, message_of, target_of
+from crossdock.gateway._wire import USER_AGENT, _kept_target, message_of, target_of
 from tests.gateway.requests import post
 
 OURS = [
@@ -127,6 +127,8 @@ UNSENDABLE: dict[str, dict[str, object]] = {
     "a framing of its own": {"headers": (("Transfer-Encoding", "chunked"),)},
     "a host of its own": {"headers": (("HOST", "other.example"),)},
     "a connection of its own": {"headers": (("Connection", "close"),)},
+    "a length with an underscore": {"headers": (("Content_Length", "1"),)},
+    "a framing with an underscore": {"headers": (("TRANSFER_ENCODING", "chunked"),)},
     "an expectation": {"headers": (("Expect", "100-continue"),)},
     "method with a target": {"method": "POST / HTTP/1.1\r\nX-A: a\r\n\r\nPOST"},
     "method with a space": {"method": "PO ST"},
@@ -135,6 +137,7 @@ UNSENDABLE: dict[str, dict[str, object]] = {
     "another scheme": {"url": "ftp://there.example/"},
     "no scheme": {"url": "there.example"},
     "no host": {"url": "http:///in"},
+    "brackets where they do not belong": {"url": "https://::1]\u2460[@"},
     "only a dot for a host": {"url": "https://./"},
     "empty label": {"url": "https://there..example/"},
     "label too long": {"url": f"https://{'a' * 64}.example/"},
@@ -176,3 +179,10 @@ def test_whatever_the_headers_a_server_reads_them_or_nothing_is_written(
     assert [name for name, _ in head.headers if name in names] == names
     assert (head.method, read) == (method.encode(), body)
     assert len(list(head.headers)) - len(pairs) <= len(OURS) + 2
+
+
+def test_a_very_long_url_is_sent_and_not_kept() -> None:
+    kept = _kept_target.cache_info().currsize
+    head, _ = served("http://there.example/?a=" + "b" * 5000)
+    assert head.target == b"/?a=" + b"b" * 5000
+    assert _kept_target.cache_info().currsize == kept

@@ -84,8 +84,13 @@ def untrusted(error: ssl.SSLError) -> Failure:
 
 
 def authority(url: str) -> str:
-    """Host and port of a URL, for messages: without user name and password."""
+    """Host and port of a URL, for messages: without user name and password.
+
+    Neither when what stands for a port is none: in `http://user:pa#ss@host` that is the password's beginning.
+    """
     try:
-        return urlsplit(url).netloc.rpartition("@")[2] or "The destination"
-    except ValueError:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for what is no port
+        return parts.netloc.rpartition("@")[2] or "The destination"
+    except (ValueError, IndexError):  # IndexError for brackets where they do not belong
         return "The destination"

@@ -19,7 +19,8 @@ _DEFAULTS = {
     "accept-encoding": "Accept-Encoding: identity",
     "user-agent": f"User-Agent: {USER_AGENT}",
 }
-# What frames the message or belongs to the connection is this module's business alone.
+# What frames the message or belongs to the connection is this module's business alone; also with underscores,
+# since servers that hand headers on as variables (CGI, WSGI) take them for hyphens.
 _OURS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -28,6 +29,8 @@ _WITHOUT_CONTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _SCHEMES = frozenset({"http", "https"})
 _KEPT_URLS = 4096
+# Longer ones are not kept: a hostile one may have megabytes.
+_MAX_KEPT_CHARACTERS = 1024
 _KEPT_FORMS = 1024
 
 
@@ -45,10 +48,16 @@ class Target:
     signs_in: bool
 
 
-@lru_cache(maxsize=_KEPT_URLS)
 def target_of(text: str) -> Target:
     """Raises ValueError for what is no HTTP URL."""
-    url = URL(text, encoded=_VISIBLE_ASCII.fullmatch(text) is not None)
+    return _kept_target(text) if len(text) <= _MAX_KEPT_CHARACTERS else _target(text)
+
+
+def _target(text: str) -> Target:
+    try:
+        url = URL(text, encoded=_VISIBLE_ASCII.fullmatch(text) is not None)
+    except IndexError:  # what Python's own parser has for brackets where they do not belong
+        raise ValueError("brackets") from None
     host, port = url.raw_host, url.port
     if url.scheme not in _SCHEMES or not host or not port:
         raise ValueError(url.scheme)
@@ -62,6 +71,9 @@ def target_of(text: str) -> Target:
         credentials = f"{url.user or ''}:{url.password or ''}".encode("latin-1")
         asked += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
     return Target(url.scheme, host, port, asked, signs_in)
+
+
+_kept_target = lru_cache(maxsize=_KEPT_URLS)(_target)
 
 
 def message_of(request: OutboundRequest, target: Target) -> bytes:
@@ -82,7 +94,7 @@ def _form(method: str, names: tuple[str, ...], signs_in: bool) -> tuple[str, str
     if not TOKEN.fullmatch(method) or method == "CONNECT" or not all(TOKEN.fullmatch(name) for name in names):
         raise ValueError("the method or a header's name")
     given = {name.lower() for name in names}
-    if given & _OURS or (signs_in and "authorization" in given):
+    if not _OURS.isdisjoint([name.replace("_", "-") for name in given]) or (signs_in and "authorization" in given):
         raise ValueError("a header that the transport sets")
     ours = [line for name, line in _DEFAULTS.items() if name not in given]
     theirs = [f"{name.replace('%', '%%')}: %s" for name in names]
