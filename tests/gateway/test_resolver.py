@@ -3,12 +3,12 @@
 import asyncio
 import socket
 from collections.abc import Sequence
-from threading import Event, active_count
+from threading import Event, Thread, active_count
 
 import pytest
 
 from crossdock.gateway.addresses import AddressPolicy
-from crossdock.gateway.resolver import AddressRefusedError, SystemLookup, VettingResolver
+from crossdock.gateway.resolver import AddressRefusedError, SystemLookup, VettingResolver, _domain
 from tests.waiting import eventually
 
 
@@ -25,23 +25,49 @@ async def test_a_name_that_cannot_be_encoded_has_no_address(monkeypatch: pytest.
         await SystemLookup()("a..localhost")
 
 
-async def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_that_hang_hold_up_none_of_another_domain(monkeypatch: pytest.MonkeyPatch) -> None:
     release = Event()
     real = socket.getaddrinfo
 
     def hanging(host: str, *rest: object, **more: object) -> object:
-        if host == "hanging.localhost":
+        if host.endswith(".hanging.localhost"):
             release.wait()
         return real("localhost", *rest, **more)  # type: ignore[arg-type]  # passed through
 
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     lookup = SystemLookup()
     before = active_count()
-    waiting = [asyncio.create_task(lookup("hanging.localhost")) for _ in range(100)]
-    await eventually(lambda: active_count() >= before + 100)
+    waiting = [asyncio.create_task(lookup(f"{number}.hanging.localhost")) for number in range(100)]
+    await eventually(lambda: active_count() >= before + 64)
     assert await lookup("quick.localhost")
+    assert active_count() <= before + 65
     release.set()
     assert all(await asyncio.gather(*waiting))
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("example.com", "example.com"),
+        ("a.b.EXAMPLE.com.", "example.com"),
+        ("a.b.example.co.uk", "example.co.uk"),
+        ("co.uk", "co.uk"),
+        ("a.bbc.uk", "bbc.uk"),
+        ("localhost", "localhost"),
+        ("uk", "uk"),
+    ],
+)
+def test_names_of_one_owner_are_told_by_their_last_labels(host: str, domain: str) -> None:
+    assert _domain(host) == domain
+
+
+async def test_a_lookup_for_which_there_is_no_thread_is_a_failed_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    with pytest.raises(socket.gaierror, match="too many lookups"):
+        await SystemLookup()("localhost")
 
 
 async def test_only_open_addresses_are_answered() -> None:

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from threading import Thread
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from crossdock.gateway.addresses import AddressPolicy, BlockReason
 
-# A lookup under way is one waiting thread; names whose servers hang hold theirs for about 30 s.
-_MAX_LOOKUPS = 128
+# A lookup under way is one waiting thread; names whose servers hang hold theirs for about 30 s. Whoever has one
+# domain whose servers hang has any number of names in it, so that no domain gets more than a part of the threads.
+_MAX_LOOKUPS = 512
+_MAX_LOOKUPS_OF_A_DOMAIN = 64
+# Below a country, owners' names often stand one label further down (such as example.co.uk).
+_NOBODYS = frozenset({"ac", "co", "com", "edu", "gov", "net", "org"})
+_COUNTRY_CHARACTERS = 2
 
 
 class AddressRefusedError(OSError):
@@ -43,13 +49,25 @@ class SystemLookup:
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(_MAX_LOOKUPS)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __call__(self, host: str) -> Sequence[str]:
         """The IP addresses of a host, best first. Raises OSError when there are none to be had."""
-        async with self._slots:
+        turn = self._turns.setdefault(_domain(host), asyncio.Semaphore(_MAX_LOOKUPS_OF_A_DOMAIN))
+        async with turn, self._slots:
             answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
-            Thread(target=_look_up, args=(host, answer), name=f"lookup {host}", daemon=True).start()
+            try:
+                Thread(target=_look_up, args=(host, answer), name=f"lookup {host}", daemon=True).start()
+            except RuntimeError:  # the system has no thread to give
+                raise socket.gaierror(socket.EAI_AGAIN, "too many lookups at once") from None
             return await answer
+
+
+def _domain(host: str) -> str:
+    """What an owner registered, as far as the name alone tells."""
+    labels = host.lower().rstrip(".").split(".")
+    below_country = len(labels[-1]) == _COUNTRY_CHARACTERS and labels[-2:-1] and labels[-2] in _NOBODYS
+    return ".".join(labels[-3 if below_country else -2 :])
 
 
 def _look_up(host: str, answer: asyncio.Future[Sequence[str]]) -> None:
