@@ -181,11 +181,7 @@ class Lane:
     @property
     def _busy(self) -> bool:
         slots = 1 if self.destination.ordered else self.destination.max_concurrency
-        return (
-            self.in_flight >= slots
-            or self.bytes_in_flight >= _MOST_LANE_BYTES_IN_FLIGHT
-            or self.waits_for_records
-        )
+        return self.in_flight >= slots or self.bytes_in_flight >= _MOST_LANE_BYTES_IN_FLIGHT or self.waits_for_records
 
     def held_until(self, now: datetime) -> datetime | None:
         """When a hold (Retry-After, open breaker, wait before an ordered retry) ends; None when there is none."""
