@@ -1,12 +1,14 @@
 """Addresses are judged on what is really connected to, and tried until one answers."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from crossdock.gateway import _connecting
 from crossdock.gateway.addresses import AddressPolicy, BlockReason, IpAddress
 from crossdock.gateway.errors import (
     AddressBlockedError,
@@ -313,6 +315,21 @@ async def test_a_second_try_that_finds_no_way_does_not_unsay_the_first(guarded: 
             await guarded.send(post(url, repeatable=True))
         assert caught.value.maybe_sent
         assert there.requests
+
+
+async def test_a_machine_without_a_free_socket_does_not_blame_the_destination(
+    guarded: HttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_arguments: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with destination(friendly) as there:
+        with monkeypatch.context() as patched:
+            patched.setattr(_connecting, "socket", exhausted)
+            with pytest.raises(ConnectError, match=r"on this side: too many open files\.") as caught:
+                await guarded.send(post(there.url))
+        assert not caught.value.maybe_sent
+        assert (await guarded.send(post(there.url))).status == 200
 
 
 async def test_one_refused_address_among_those_that_do_not_answer_is_named(

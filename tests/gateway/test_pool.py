@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
+from crossdock.gateway._pool import idle_bound
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.errors import ConnectError, ConnectionLostError, SendTimeoutError, Stage, TransportError
 from crossdock.gateway.http_transport import HttpTransport
@@ -81,6 +83,12 @@ async def test_of_too_many_idle_connections_the_longest_idle_is_dropped() -> Non
             assert len(transport._pool._by_age) == sum(map(len, transport._pool._idle.values())) == 2
     finally:
         await transport.aclose()
+
+
+@pytest.mark.parametrize(("files", "bound"), [(1024, 256), (1_048_576, 1000), (resource.RLIM_INFINITY, 1000)])
+def test_idle_connections_leave_files_to_others(monkeypatch: pytest.MonkeyPatch, files: int, bound: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (files, files))
+    assert idle_bound() == bound
 
 
 class _Peers:

@@ -4,6 +4,7 @@ They are written for the destination's owner and carry nothing secret: no path, 
 not the address behind a name.
 """
 
+import errno
 import os
 import ssl
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ LOST = {
     Stage.RESPONSE_HEAD: Failure(ConnectionLostError, "closed the connection without an answer"),
     Stage.RESPONSE_BODY: Failure(ConnectionLostError, "closed the connection in the middle of its response"),
 }
+# What this machine ran out of is not for the destination's owner to mend.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 
 def no_address(error: OSError) -> Failure:
@@ -68,10 +71,11 @@ def no_connection(error: OSError | RuntimeError) -> Failure:
         return no_address(error)
     if isinstance(error, ssl.SSLError):
         return untrusted(error)
-    errno = error.errno if isinstance(error, OSError) else None
-    return Failure(
-        ConnectError, f"does not accept connections: {os.strerror(errno).lower() if errno else 'no connection'}"
-    )
+    number = error.errno if isinstance(error, OSError) else None
+    reason = os.strerror(number).lower() if number else "no connection"
+    if number in _OURS:
+        return Failure(ConnectError, f"was not connected to, for a reason on this side: {reason}")
+    return Failure(ConnectError, f"does not accept connections: {reason}")
 
 
 def untrusted(error: ssl.SSLError) -> Failure:

@@ -1,8 +1,18 @@
 """Connections that are kept to be used again."""
 
 import asyncio
+import resource
 
 from crossdock.gateway._connection import Connection, Place
+
+_MAX_IDLE = 1000
+_PART_OF_FILES = 4  # an idle connection is an open file, and whoever listens beside needs some as well
+
+
+def idle_bound() -> int:
+    """How many connections may be idle in this process, whose system bounds its open files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_IDLE if soft == resource.RLIM_INFINITY else min(_MAX_IDLE, soft // _PART_OF_FILES)
 
 
 class Pool:

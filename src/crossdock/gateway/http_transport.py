@@ -10,7 +10,7 @@ from crossdock.gateway._connecting import Connector
 from crossdock.gateway._connection import Connection, Place
 from crossdock.gateway._exchange import Exchange
 from crossdock.gateway._failures import TIMED_OUT, FailedError, Failure
-from crossdock.gateway._pool import Pool
+from crossdock.gateway._pool import Pool, idle_bound
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.errors import ConnectError, ConnectionLostError, Stage
 from crossdock.gateway.resolver import Lookup, SystemLookup, VettingResolver
@@ -28,8 +28,9 @@ class HttpTransport:
 
     `limit_per_host` bounds the connections to one destination (0: whoever calls bounds them); there
     is no bound over all, so that a hanging destination holds up none but itself. A kept-alive
-    connection is used again for `keepalive_timeout_s`, and at most `max_idle` are kept; a name's
-    addresses are used again for `dns_ttl_s`.
+    connection is used again for `keepalive_timeout_s`, and at most `max_idle` are kept (if not
+    given, what the system's bound of open files leaves room for); a name's addresses are used again
+    for `dns_ttl_s`.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class HttpTransport:
         lookup: Lookup | None = None,
         limit_per_host: int = 0,
         keepalive_timeout_s: float = 15,
-        max_idle: int = 1000,
+        max_idle: int | None = None,
         dns_ttl_s: float = 10,
         clock: Clock | None = None,
     ) -> None:
@@ -48,7 +49,9 @@ class HttpTransport:
         self._tls = TlsContexts()
         self._resolver = VettingResolver(policy=policy, lookup=lookup or SystemLookup(), ttl_s=dns_ttl_s)
         self._connector = Connector(policy=policy, resolver=self._resolver)
-        self._pool = Pool(keepalive_timeout_s=keepalive_timeout_s, max_idle=max_idle)
+        self._pool = Pool(
+            keepalive_timeout_s=keepalive_timeout_s, max_idle=idle_bound() if max_idle is None else max_idle
+        )
         self._limit_per_host = limit_per_host
         self._turns: WeakValueDictionary[Place, asyncio.Semaphore] = WeakValueDictionary()
         self._waits: set[asyncio.Timeout] = set()
