@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from crossdock.gateway import _connecting
+from crossdock.gateway._connection import Connection
+from crossdock.gateway._failures import FailedError
+from crossdock.gateway._responses import ResponseReader
 from crossdock.gateway.addresses import AddressPolicy, BlockReason, IpAddress
 from crossdock.gateway.errors import (
     AddressBlockedError,
@@ -21,6 +24,7 @@ from crossdock.gateway.errors import (
 )
 from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.resolver import VettingResolver
+from crossdock.gateway.tls import build_context
 from crossdock.gateway.transport import TlsIdentity
 from tests.gateway.certificates import Authority, server_context
 from tests.gateway.destinations import Visit, destination, friendly
@@ -280,6 +284,20 @@ async def test_an_address_that_fails_in_tls_is_tried_once_however_it_is_written(
                     await transport.send(post(f"https://{host}:{there.port}/", tls=TlsIdentity(ca_pem=authority.pem)))
     finally:
         await transport.aclose()
+
+
+async def test_a_failed_handshake_leaves_nothing_that_holds_itself(guarded: HttpTransport, tmp_path: Path) -> None:
+    readers: list[ResponseReader] = []
+
+    def new() -> Connection:
+        connection = Connection(place=("https", "127.0.0.1", 0, None), gone=lambda _: None)
+        readers.append(connection.reader)
+        return connection
+
+    async with destination(friendly, tls=server_context(tmp_path, Authority().server())) as there:
+        with pytest.raises(FailedError):
+            await guarded._connector.connect("127.0.0.1", there.port, tls=build_context(TlsIdentity()), new=new)
+    assert ["_parser" in vars(reader) for reader in readers] == [False]
 
 
 async def test_of_very_many_addresses_only_some_are_tried(guarded: HttpTransport, names: Names) -> None:

@@ -221,6 +221,12 @@ async def test_a_trusted_name_is_verified_against_the_name_and_not_the_address(
         await transport.aclose()
 
 
+def test_another_handshake_is_refused_but_where_it_may_ask_for_a_client_certificate(authority: Authority) -> None:
+    plain, proving = build_context(_identity(authority)), build_context(_identity(authority, authority.client("us")))
+    assert plain.options & ssl.OP_NO_RENEGOTIATION
+    assert not proving.options & ssl.OP_NO_RENEGOTIATION
+
+
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_the_trusted_authorities_are_those_of_a_plain_context() -> None:
     trusted = build_context(TlsIdentity()).get_ca_certs(binary_form=True)

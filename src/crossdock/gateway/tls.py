@@ -69,6 +69,10 @@ def build_context(identity: TlsIdentity) -> ssl.SSLContext:
         _load_client_certificate(context, identity.certificate_pem, identity.private_key_pem)
     elif identity.certificate_pem is not None or identity.private_key_pem is not None:
         raise RequestError("A client certificate and its private key come together.")
+    else:
+        # A destination may ask for one handshake after the other, 1 ms each. Only those that ask for a client
+        # certificate after the request's head (IIS) have a reason to.
+        context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
