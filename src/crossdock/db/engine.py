@@ -20,6 +20,14 @@ from crossdock.kit.errors import CrossdockError, UnavailableError
 _STATEMENT_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_S = 5
 
+# For a transaction whose statements look up few rows by their keys, in the order of an index, in tables that grow by
+# the minute. A connection keeps the plans it has made: one made while a table was small, or before its statistics,
+# must not read it whole ever after, nor one that takes all lanes for as short as they are on the average.
+BY_KEYS = """
+SELECT set_config('enable_' || kind, 'off', true)
+  FROM unnest(ARRAY['seqscan', 'hashjoin', 'mergejoin', 'sort', 'incremental_sort']) AS kind
+"""
+
 # What asyncpg and the socket raise when the server is away, going, or coming back.
 CONNECTION_LOST = (
     OSError,

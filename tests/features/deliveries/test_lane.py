@@ -116,6 +116,15 @@ def test_what_is_offered_while_the_database_is_read_comes_behind_what_was_read()
     assert [one.id.int for one in lane.queue] == [1, 2]
 
 
+def test_what_was_read_before_it_was_offered_waits_once() -> None:
+    lane, read = new_lane(), pending(1)
+    lane.start_reading()
+    lane.fill([read], more=False, next_due=None)
+    lane.offer(pending(1))
+    assert list(lane.queue) == [read]
+    assert lane.unsettled == 0
+
+
 def test_a_lane_that_was_not_read_is_read_again() -> None:
     lane = read_empty(new_lane())
     lane.start_reading()

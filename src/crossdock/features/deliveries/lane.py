@@ -134,7 +134,8 @@ class Lane:
         elif self.reading:
             self._offered_while_reading.append(pending)
         else:
-            self._append(pending)
+            # A read may have seen its commit before its publisher was told of it.
+            self._append_new(pending)
 
     def start_reading(self) -> None:
         """The database is being asked for what is due and not known here."""

@@ -1,6 +1,7 @@
 """The worker's statements: leases, lanes, what is due, and what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from crossdock.db.engine import Database, Role
+from crossdock.db.engine import BY_KEYS, Connection, Database, Role
 from crossdock.features.deliveries.lane import Lane, Pending
 from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus
 from crossdock.features.deliveries.policies import MAX_EXPIRY_S
@@ -22,6 +23,8 @@ _OLDEST_PENDING = timedelta(seconds=MAX_EXPIRY_S) + timedelta(days=1)
 _NEWEST_PENDING = timedelta(hours=1)
 # How many bytes of payloads one read takes into memory for a lane, beyond its first delivery.
 _READ_BYTES = 512 * 1024
+# How many overdue or orphaned deliveries one statement ends; more would hold their rows for long.
+_MOST_ENDED_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class LaneRepository:
         """For each lane its due deliveries that it does not know yet, oldest first, and whether there are more."""
         # What is known is still due: so many more have to be looked at to see a window of others.
         mosts = {lane.subscription_id: lane.window + len(lane.known) for lane in lanes}
-        async with self._worker() as connection:
+        async with self._by_keys() as connection:
             rows = await connection.fetch(
                 _READ_DUE,
                 [lane.destination.tenant_id for lane in lanes],
@@ -139,7 +142,7 @@ class LaneRepository:
 
     async def next_due(self, lanes: Sequence[Lane]) -> dict[UUID, datetime | None]:
         """For each lane the time of its earliest delivery that is not due yet."""
-        async with self._worker() as connection:
+        async with self._by_keys() as connection:
             rows = await connection.fetch(
                 _NEXT_DUE,
                 [lane.destination.tenant_id for lane in lanes],
@@ -154,16 +157,17 @@ class LaneRepository:
         """Give lanes back; each wakes when its next delivery is due and its hold is over."""
         if not lanes:
             return
-        await self._execute(
-            _RELEASE,
-            worker_id,
-            [lane.tenant_id for lane in lanes],
-            [lane.subscription_id for lane in lanes],
-            [lane.epoch for lane in lanes],
-            [None if lane.breaker is None else msgspec.json.encode(lane.breaker).decode() for lane in lanes],
-            [lane.hold_until for lane in lanes],
-            self._floor(),
-        )
+        async with self._by_keys() as connection:
+            await connection.execute(
+                _RELEASE,
+                worker_id,
+                [lane.tenant_id for lane in lanes],
+                [lane.subscription_id for lane in lanes],
+                [lane.epoch for lane in lanes],
+                [None if lane.breaker is None else msgspec.json.encode(lane.breaker).decode() for lane in lanes],
+                [lane.hold_until for lane in lanes],
+                self._floor(),
+            )
 
     async def expire_held(self) -> int:
         """End overdue deliveries that nobody sends; how many.
@@ -173,8 +177,11 @@ class LaneRepository:
         """
         ended = 0
         for statement in (_EXPIRE_HELD, _EXPIRE_FORGOTTEN, _CANCEL_ORPHANED):
-            async with self._worker() as connection:
-                ended += len(await connection.fetch(statement, self._floor()))
+            count = _MOST_ENDED_AT_ONCE
+            while count == _MOST_ENDED_AT_ONCE:
+                async with self._by_keys() as connection:
+                    count = len(await connection.fetch(statement, self._floor()))
+                ended += count
         return ended
 
     async def backlog(self) -> tuple[int, float]:
@@ -192,6 +199,12 @@ class LaneRepository:
 
     def _worker(self) -> "asyncpg.pool.PoolAcquireContext[asyncpg.Record]":
         return self._database.pool(Role.WORKER).acquire()
+
+    @asynccontextmanager
+    async def _by_keys(self) -> AsyncIterator[Connection]:
+        async with self._worker() as connection, connection.transaction():
+            await connection.execute(BY_KEYS)
+            yield connection
 
     async def _execute(self, statement: str, *arguments: object) -> None:
         async with self._worker() as connection:
@@ -283,8 +296,8 @@ UPDATE lanes l SET wake_at = now()
  WHERE l.owner IS NULL AND (l.wake_at IS NULL OR l.wake_at > now())
    AND ($2::float8 IS NULL OR l.released_at > now() - make_interval(secs => $2))
    AND (l.hold_until IS NULL OR l.hold_until <= now())
-   AND EXISTS (SELECT FROM deliveries d WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-                  AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $1)
+   AND (SELECT true FROM deliveries d WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
+           AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $1 LIMIT 1)
 """
 
 # Publishers write `due_at` by the database's clock and workers by their own: due is what either calls due.
@@ -313,10 +326,11 @@ SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_cou
 
 _NEXT_DUE = """
 SELECT l.subscription_id,
-       (SELECT min(d.due_at) FROM deliveries d
+       (SELECT d.due_at FROM deliveries d
          WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
            AND d.status = 'pending' AND d.due_at > greatest(now(), $4::timestamptz)
-           AND d.id >= $3 AND d.id < $5) AS next_due
+           AND d.id >= $3 AND d.id < $5
+         ORDER BY d.due_at LIMIT 1) AS next_due
   FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, subscription_id)
 """
 
@@ -324,9 +338,10 @@ _RELEASE = """
 UPDATE lanes l
    SET owner = NULL, released_at = now(), breaker = u.breaker::jsonb, hold_until = u.hold_until,
        wake_at = greatest(u.hold_until,
-                          (SELECT min(d.due_at) FROM deliveries d
+                          (SELECT d.due_at FROM deliveries d
                             WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-                              AND d.status = 'pending' AND d.id >= $7))
+                              AND d.status = 'pending' AND d.id >= $7
+                            ORDER BY d.due_at LIMIT 1))
   FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[])
        AS u (tenant_id, subscription_id, epoch, breaker, hold_until)
  WHERE l.tenant_id = u.tenant_id AND l.subscription_id = u.subscription_id AND l.owner = $1 AND l.epoch = u.epoch
@@ -338,8 +353,8 @@ UPDATE deliveries d
   FROM (SELECT x.tenant_id, x.id FROM subscriptions s
           JOIN deliveries x ON x.tenant_id = s.tenant_id AND x.subscription_id = s.id
          WHERE s.status <> 'active' AND x.status = 'pending' AND x.expires_at <= now() AND x.id >= $1
-         LIMIT 5000) AS overdue
- WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status = 'pending'
+         LIMIT {_MOST_ENDED_AT_ONCE} FOR UPDATE OF x SKIP LOCKED) AS overdue
+ WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status::text = 'pending'
 RETURNING d.id
 """
 
@@ -348,17 +363,32 @@ UPDATE deliveries d
    SET status = '{DeliveryStatus.EXPIRED}', finished_at = now(), error = 'Not sent before it expired.'
   FROM (SELECT x.tenant_id, x.id FROM deliveries x
          WHERE x.status = 'pending' AND x.expires_at <= now() AND x.id < $1
-         LIMIT 5000) AS overdue
- WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status = 'pending'
+         LIMIT {_MOST_ENDED_AT_ONCE} FOR UPDATE OF x SKIP LOCKED) AS overdue
+ WHERE d.tenant_id = overdue.tenant_id AND d.id = overdue.id AND d.status::text = 'pending'
 RETURNING d.id
 """
 
-# A publisher that planned before a subscription was deleted may commit after.
+# A publisher that planned before a subscription was deleted may commit after, and one with very many pending
+# deliveries is deleted before them all. Whose deliveries are pending is found by going from one lane to the next in the
+# index of what is pending, which every other order would leave.
 _CANCEL_ORPHANED = f"""
+WITH RECURSIVE waiting AS (
+  (SELECT d.tenant_id, d.subscription_id FROM deliveries d WHERE d.status = 'pending' AND d.id >= $1
+    ORDER BY d.tenant_id, d.subscription_id, d.due_at LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id, n.subscription_id FROM waiting w CROSS JOIN LATERAL (
+    SELECT d.tenant_id, d.subscription_id FROM deliveries d
+     WHERE d.status = 'pending' AND d.id >= $1
+       AND (d.tenant_id, d.subscription_id) > (w.tenant_id, w.subscription_id)
+     ORDER BY d.tenant_id, d.subscription_id, d.due_at LIMIT 1) AS n)
 UPDATE deliveries d
    SET status = '{DeliveryStatus.CANCELLED}', finished_at = now(), error = 'The subscription was deleted.'
- WHERE d.status = 'pending' AND d.id >= $1
-   AND NOT EXISTS (SELECT FROM subscriptions s WHERE s.tenant_id = d.tenant_id AND s.id = d.subscription_id)
+  FROM (SELECT x.tenant_id, x.id FROM waiting w
+          JOIN deliveries x ON x.tenant_id = w.tenant_id AND x.subscription_id = w.subscription_id
+         WHERE NOT EXISTS (SELECT FROM subscriptions s WHERE s.tenant_id = w.tenant_id AND s.id = w.subscription_id)
+           AND x.status = 'pending' AND x.id >= $1
+         LIMIT {_MOST_ENDED_AT_ONCE} FOR UPDATE OF x SKIP LOCKED) AS orphaned
+ WHERE d.tenant_id = orphaned.tenant_id AND d.id = orphaned.id AND d.status::text = 'pending'
 RETURNING d.id
 """
 

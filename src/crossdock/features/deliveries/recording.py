@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role
+from crossdock.db.engine import BY_KEYS, CONNECTION_LOST, Connection, Database, Role
 from crossdock.db.group_commit import GroupCommit
 from crossdock.features.deliveries.lane import Lane
 from crossdock.features.deliveries.models import DeliveryStatus, SubscriptionStatus
@@ -250,9 +250,12 @@ def _size(result: Result) -> int:
 
 
 # FOR SHARE: a claim of the lane waits until this transaction is over, or this one sees its epoch.
-_OWNED = """
+# And how what follows is planned, which costs no round trip here.
+_OWNED = f"""
+WITH planned AS MATERIALIZED ({BY_KEYS})
 SELECT l.subscription_id, l.epoch
-  FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS u (tenant_id, subscription_id, epoch)
+  FROM (SELECT count(*) FROM planned) AS p
+ CROSS JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS u (tenant_id, subscription_id, epoch)
   JOIN lanes l ON l.tenant_id = u.tenant_id AND l.subscription_id = u.subscription_id
  WHERE l.owner = $4 AND l.epoch = u.epoch
    FOR SHARE OF l
