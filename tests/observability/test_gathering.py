@@ -1,3 +1,4 @@
+import asyncio
 import socket
 from collections import Counter
 
@@ -36,5 +37,17 @@ async def test_one_that_does_not_answer_in_time_is_left_out(monkeypatch: pytest.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         ports = {1: 1, 2: silent.getsockname()[1]}
         text = (await Gathering(number=1, ports=ports).metrics()).decode()
+    assert "crossdock_processes 1.0" in text
+    assert 'process="2"' not in text
+
+
+async def test_of_one_that_dies_while_it_tells_nothing_is_believed() -> None:
+    async def dies(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"crossdock_events_accepted_total 12")
+        writer.close()
+
+    with listen("127.0.0.1", 0) as dying:
+        async with await asyncio.start_server(dies, sock=dying):
+            text = (await Gathering(number=1, ports={2: dying.getsockname()[1]}).metrics()).decode()
     assert "crossdock_processes 1.0" in text
     assert 'process="2"' not in text

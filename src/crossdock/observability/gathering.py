@@ -20,6 +20,8 @@ from crossdock.observability.metrics import REGISTRY
 _HOST = "127.0.0.1"
 # One that is just being started anew must not keep the others from answering.
 _ANSWER_WITHIN_S = 1.0
+# What a process tells ends with this; one that dies while it tells must not be read to have counted 12 of 12345.
+_END = b"# EOF\n"
 
 
 async def own_metrics() -> bytes:
@@ -33,7 +35,7 @@ async def told_to_others(listener: socket.socket) -> AsyncIterator[None]:
 
     async def tell(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            writer.write(generate_latest(REGISTRY))
+            writer.write(generate_latest(REGISTRY) + _END)
             await writer.drain()
         writer.close()
 
@@ -81,7 +83,8 @@ async def _ask(port: int) -> str:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             reader, writer = await asyncio.open_connection(_HOST, port)
             try:
-                return (await reader.read()).decode()
+                told = await reader.read()
+                return told.decode() if told.endswith(_END) else ""
             finally:
                 writer.close()
     except OSError:  # also that the time is over
