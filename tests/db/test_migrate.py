@@ -46,6 +46,17 @@ async def test_processes_that_migrate_at_once_bring_an_empty_database_to_the_new
         await drop_database(server_url, empty)
 
 
+async def test_a_database_of_a_later_version_is_neither_used_nor_migrated(database_url: str) -> None:
+    owner = await asyncpg.connect(libpq_url(database_url))
+    try:
+        await owner.execute("UPDATE alembic_version SET version_num = '9999'")
+    finally:
+        await owner.close()
+    for use in (migrate.check, migrate.upgrade):
+        with pytest.raises(migrate.SchemaAheadError, match=r"revision 9999.*Install the version"):
+            await use(database_url)
+
+
 async def test_a_database_that_cannot_hold_every_text_is_refused(server_url: str) -> None:
     name = f"ascii_{uuid4().hex}"
     owner = await asyncpg.connect(libpq_url(server_url))

@@ -32,6 +32,12 @@ class SchemaBehindError(UnavailableError):
     code = "schema_behind"
 
 
+class SchemaAheadError(UnavailableError):
+    """The database is at the schema of a later version of Crossdock."""
+
+    code = "schema_ahead"
+
+
 def alembic_config(dsn: str) -> "Config":
     """Alembic's configuration for our migrations on the database behind `dsn`."""
     from alembic.config import Config  # noqa: PLC0415 - see above
@@ -66,11 +72,15 @@ async def current_revision(dsn: str) -> str | None:
 
 
 async def check(dsn: str) -> None:
-    """Raise SchemaBehindError unless the database is at the newest revision; UnavailableError if it is out of reach."""
+    """Raise unless the database is at the newest revision: SchemaBehindError or SchemaAheadError.
+
+    UnavailableError if it is out of reach.
+    """
     try:
         current = await current_revision(dsn)
     except OSError as error:
         raise UnavailableError(f"The database {masked(dsn)} cannot be reached: {error}.") from error
+    _refuse_later(current)
     if current != newest_revision():
         raise SchemaBehindError
 
@@ -79,9 +89,11 @@ async def upgrade(dsn: str) -> None:
     """Bring the database to the newest revision, one process at a time; does nothing when it is there.
 
     `dsn` must be the owner's: it creates tables, and the three roles unless they exist. Raises
-    WrongEncodingError for a database that cannot hold every text.
+    WrongEncodingError for a database that cannot hold every text, and SchemaAheadError.
     """
-    if await current_revision(dsn) == newest_revision():
+    current = await current_revision(dsn)
+    _refuse_later(current)
+    if current == newest_revision():
         return
     engine = create_async_engine(sqlalchemy_url(dsn))
     try:
@@ -103,6 +115,14 @@ async def upgrade(dsn: str) -> None:
                 await connection.commit()
     finally:
         await engine.dispose()
+
+
+def _refuse_later(current: str | None) -> None:
+    if current is not None and current > newest_revision():
+        raise SchemaAheadError(
+            f"The database is at revision {current}; this version of Crossdock knows {newest_revision()} and none "
+            "later. Install the version that migrated it, or restore a backup from before that."
+        )
 
 
 def _upgrade(connection: Connection) -> None:
