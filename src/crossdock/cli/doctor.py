@@ -257,9 +257,9 @@ async def _schema(connection: "asyncpg.Connection[asyncpg.Record]", examination:
         revision = None
     newest = migrate.newest_revision()
     if revision != newest:
-        examination.wrong(
-            "schema", f"is at revision {revision or 'none'}, this version wants {newest}", "Run `crossdock migrate`."
-        )
+        later = revision is not None and revision > newest
+        advice = "Install the version of Crossdock that migrated it." if later else "Run `crossdock migrate`."
+        examination.wrong("schema", f"is at revision {revision or 'none'}, this version wants {newest}", advice)
         return False
     examination.ok("schema", f"revision {revision}")
     return True
