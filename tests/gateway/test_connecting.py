@@ -19,6 +19,7 @@ from crossdock.gateway.errors import (
     RequestError,
     ResolveError,
     SendTimeoutError,
+    ShortageError,
     Stage,
     TlsError,
 )
@@ -344,7 +345,7 @@ async def test_a_machine_without_a_free_socket_does_not_blame_the_destination(
     async with destination(friendly) as there:
         with monkeypatch.context() as patched:
             patched.setattr(_connecting, "socket", exhausted)
-            with pytest.raises(ConnectError, match=r"on this side: too many open files\.") as caught:
+            with pytest.raises(ShortageError, match=r"on this side: too many open files\.") as caught:
                 await guarded.send(post(there.url))
         assert not caught.value.maybe_sent
         assert (await guarded.send(post(there.url))).status == 200

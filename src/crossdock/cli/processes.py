@@ -12,6 +12,7 @@ from crossdock.api.listening import base_url, listen_as_set
 from crossdock.api.server import hub_app, serving, watch_app
 from crossdock.bootstrap import Services, build
 from crossdock.cli.garbage import collect_seldom
+from crossdock.cli.open_files import allow_many_open_files
 from crossdock.cli.running import note_running
 from crossdock.cli.stopping import told_to_stop
 from crossdock.observability.gathering import own_metrics
@@ -60,6 +61,7 @@ async def hub(
     metrics: Callable[[], Awaitable[bytes]] = own_metrics,
 ) -> AsyncIterator[Services]:
     """A running hub; stopped in order on leaving. Without the API, `listener` answers to whoever watches."""
+    allow_many_open_files()
     async with AsyncExitStack() as stack:
         if listener is not None:
             stack.enter_context(listener)

@@ -18,11 +18,12 @@ from crossdock.gateway.errors import (
     ResolveError,
     ResponseError,
     SendTimeoutError,
+    ShortageError,
     Stage,
     TlsError,
     TransportError,
 )
-from crossdock.gateway.resolver import AddressRefusedError
+from crossdock.gateway.resolver import AddressRefusedError, NoThreadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def no_address(error: OSError) -> Failure:
     """Why a name leads nowhere."""
     if isinstance(error, AddressRefusedError):
         return Failure(AddressBlockedError, f"must not be reached from here: it is {error.reason}")
+    if isinstance(error, NoThreadError):
+        return Failure(ShortageError, "was not looked up, for a reason on this side: there are too many threads")
     return Failure(ResolveError, f"has no address: {error.strerror or 'the lookup failed'}")
 
 
@@ -74,7 +77,7 @@ def no_connection(error: OSError | RuntimeError) -> Failure:
     number = error.errno if isinstance(error, OSError) else None
     reason = os.strerror(number).lower() if number else "no connection"
     if number in _OURS:
-        return Failure(ConnectError, f"was not connected to, for a reason on this side: {reason}")
+        return Failure(ShortageError, f"was not connected to, for a reason on this side: {reason}")
     return Failure(ConnectError, f"does not accept connections: {reason}")
 
 

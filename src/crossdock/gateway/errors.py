@@ -5,6 +5,7 @@ TransportError            `maybe_sent` says whether the destination may have got
 ├── AddressBlockedError   the destination's address is one that must not be reached
 ├── ResolveError          the host's name has no address
 ├── ConnectError          nothing listens there, or the way is blocked
+├── ShortageError         this machine lacks what a connection takes; nothing is said of the destination
 ├── TlsError              no trusted TLS connection: certificate, name, protocol, client certificate
 ├── SendTimeoutError      too slow; `stage` says where
 ├── ConnectionLostError   the connection broke before the response was whole
@@ -70,6 +71,12 @@ class ConnectError(TransportError):
     """The destination does not accept connections."""
 
     code = "connect_failed"
+
+
+class ShortageError(TransportError):
+    """The machine lacks what a connection takes: files, ports, threads or memory."""
+
+    code = "out_of_resources"
 
 
 class TlsError(TransportError):

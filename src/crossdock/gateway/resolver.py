@@ -32,6 +32,10 @@ class AddressRefusedError(OSError):
         self.reason = reason
 
 
+class NoThreadError(OSError):
+    """The system has no thread to give for a lookup."""
+
+
 class Lookup(Protocol):
     """Asks for a name's addresses."""
 
@@ -59,7 +63,7 @@ class SystemLookup:
             try:
                 Thread(target=_look_up, args=(host, answer), name=f"lookup {host}", daemon=True).start()
             except RuntimeError:  # the system has no thread to give
-                raise socket.gaierror(socket.EAI_AGAIN, "too many lookups at once") from None
+                raise NoThreadError from None
             return await answer
 
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from crossdock.features.deliveries.outcomes import Health, Verdict, judge_error, judge_response
-from crossdock.gateway.errors import AddressBlockedError, ConnectError, RequestError, TokenFetchError
+from crossdock.gateway.errors import AddressBlockedError, ConnectError, RequestError, ShortageError, TokenFetchError
 from crossdock.gateway.transport import OutboundResponse
 from crossdock.kit.errors import CrossdockError
 
@@ -78,6 +78,7 @@ def test_too_many_requests_and_unavailable_are_meant_for_everybody(status: int, 
     ("error", "verdict", "health"),
     [
         (ConnectError("refused"), RETRY, BAD),
+        (ShortageError("too many open files"), RETRY, UNKNOWN),
         (AddressBlockedError("inside"), FAILED, UNKNOWN),
         (RequestError("cannot be sent"), FAILED, UNKNOWN),
         (TokenFetchError("no token", retryable=False), RETRY, UNKNOWN),

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from crossdock.gateway.errors import AddressBlockedError, RequestError, TokenFetchError, TransportError
+from crossdock.gateway.errors import (
+    AddressBlockedError,
+    RequestError,
+    ShortageError,
+    TokenFetchError,
+    TransportError,
+)
 from crossdock.gateway.headers import HeaderPairs, retry_after
 from crossdock.gateway.transport import OutboundResponse
 from crossdock.kit.errors import CrossdockError
@@ -76,10 +82,10 @@ def judge_response(response: OutboundResponse, *, now: datetime) -> Outcome:
 def judge_error(error: CrossdockError, *, duration_ms: float) -> Outcome:
     """What it means that no response came."""
     final = isinstance(error, AddressBlockedError | RequestError)
-    reached = isinstance(error, TransportError)
+    tells = isinstance(error, TransportError) and not isinstance(error, ShortageError)
     return Outcome(
         verdict=Verdict.FAILED if final else Verdict.RETRY,
-        health=Health.BAD if reached and not final else Health.UNKNOWN,
+        health=Health.BAD if tells and not final else Health.UNKNOWN,
         error=f"{error.code}: {error.message}",
         remote_address=error.remote_address if isinstance(error, TransportError) else None,
         duration_ms=duration_ms,
