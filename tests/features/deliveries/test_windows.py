@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from crossdock.features.deliveries import dispatch
+from crossdock.features.deliveries import lane as lane_module
 from crossdock.features.deliveries.lane import Lane
 from crossdock.features.deliveries.lane_repository import LaneRepository
 from crossdock.kit.clock import Clock
@@ -98,3 +99,21 @@ class TestAClockAheadOfTheDatabases:
         await hub.publish(1)
         await receiver.got(2)
         assert len(reads) < 10
+
+
+async def test_where_all_lanes_together_hold_much_each_reads_little(
+    hub: Hub, worker: Worker, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "_MOST_HELD_BYTES", 0)
+    gate = Gate()
+    receiver.otherwise = gate
+    subscription = await hub.subscribe(receiver, max_concurrency=1)
+    payload = b'"' + b"x" * 10_000 + b'"'
+    await hub.services.writer.publish([hub.event(payload=payload) for _ in range(20)])
+    await eventually(lambda: receiver.under_way == 1)
+    lane = worker._dispatcher.lanes[parse_id(IdKind.SUBSCRIPTION, subscription.id)]
+    await eventually(lambda: not lane.reading)
+    assert len(lane.queue) <= 2
+    gate.open()
+    await receiver.got_ids(20)
+    assert max(receiver.times_by_id.values()) == 1

@@ -60,6 +60,11 @@ class Held:
 
     size: int = 0
 
+    @property
+    def left(self) -> int:
+        """How many more they may take; below 0 when it is too much."""
+        return _MOST_HELD_BYTES - self.size
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
@@ -114,7 +119,7 @@ class Lane:
         if self.next_due is not None and self.next_due <= now:
             self.more = True
         room = len(self.queue) <= self.window // 2 and self.queued_bytes <= _MOST_QUEUED_BYTES // 2
-        return self.more and room
+        return self.more and room and (self.held.left > 0 or not self.queue)
 
     def offer(self, pending: Pending) -> None:
         """Take a delivery that was just committed, or leave it to the database.
@@ -126,7 +131,7 @@ class Lane:
         too_much = (
             len(waiting) >= _MOST_HANDED_OVER
             or self.queued_bytes >= _MOST_QUEUED_BYTES
-            or self.held.size >= _MOST_HELD_BYTES
+            or self.held.left <= 0
             or size > _MOST_HANDED_OVER_BYTES
         )
         if self.more or too_much:

@@ -20,9 +20,11 @@ from crossdock.kit.ids import uuid_floor
 # A delivery older than the longest expiry is not pending; what is older need not be looked at.
 _OLDEST_PENDING = timedelta(seconds=MAX_EXPIRY_S) + timedelta(days=1)
 # Ids are made by the publishers' clocks, which may be ahead.
-_NEWEST_PENDING = timedelta(hours=1)
-# How many bytes of payloads one read takes into memory for a lane, beyond its first delivery.
+_NEWEST_PENDING = timedelta(days=1)
+# How many bytes of payloads one read takes into memory for a lane, beyond its first delivery; less where the lanes
+# of the process together hold much already.
 _READ_BYTES = 512 * 1024
+_LEAST_READ_BYTES = 16 * 1024
 # How many overdue or orphaned deliveries one statement ends; more would hold their rows for long.
 _MOST_ENDED_AT_ONCE = 5_000
 
@@ -130,6 +132,7 @@ class LaneRepository:
                 [delivery_id for lane in lanes for delivery_id in lane.known],
                 self._clock.now(),
                 self._ceiling(),
+                max(_LEAST_READ_BYTES, min(_READ_BYTES, lanes[0].held.left // len(lanes))),
             )
         found: dict[UUID, list[Pending]] = {lane.subscription_id: [] for lane in lanes}
         more = dict.fromkeys(found, False)
@@ -302,7 +305,7 @@ UPDATE lanes l SET wake_at = now()
 
 # Publishers write `due_at` by the database's clock and workers by their own: due is what either calls due.
 # Otherwise a worker whose clock is ahead would ask again and again for what the database holds back.
-_READ_DUE = f"""
+_READ_DUE = """
 SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.event_id,
        CASE WHEN NOT d.beyond THEN d.payload END AS payload,
        d.type, d.content_type, d.occurred_at, d.source, d.subject, d.attributes, d.correlation_id, d.beyond, d.counted
@@ -311,7 +314,7 @@ SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_cou
    SELECT w.*, e.payload, e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
           coalesce(sum(octet_length(e.payload))
                      OVER (ORDER BY w.due_at, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
-            > {_READ_BYTES} AS beyond
+            > $8::bigint AS beyond
      FROM (SELECT c.*, count(*) OVER () AS counted, c.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
              FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id
                      FROM deliveries d
