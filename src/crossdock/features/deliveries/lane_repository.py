@@ -116,7 +116,7 @@ class LaneRepository:
 
     async def wake_forgotten(self, *, released_within_s: float | None) -> None:
         """Wake unowned lanes with something due: those released lately, or all of them for None."""
-        await self._execute(_WAKE_FORGOTTEN, self._floor(), released_within_s)
+        await self._execute(_WAKE_FORGOTTEN, self._floor(), released_within_s, self._ceiling())
 
     async def read_due(self, lanes: Sequence[Lane]) -> dict[UUID, tuple[list[Pending], bool]]:
         """For each lane its due deliveries that it does not know yet, oldest first, and whether there are more."""
@@ -300,7 +300,7 @@ UPDATE lanes l SET wake_at = now()
    AND ($2::float8 IS NULL OR l.released_at > now() - make_interval(secs => $2))
    AND (l.hold_until IS NULL OR l.hold_until <= now())
    AND (SELECT true FROM deliveries d WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
-           AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $1 LIMIT 1)
+           AND d.status = 'pending' AND d.due_at <= now() AND d.id >= $1 AND d.id < $3 LIMIT 1)
 """
 
 # Publishers write `due_at` by the database's clock and workers by their own: due is what either calls due.
