@@ -116,17 +116,10 @@ class HmacSignature:
         if rule is None:
             return ""
         if rule.header is not None:
-            place, values = f"header {rule.header}", request.headers.all(rule.header)
-        else:
-            name = f"{rule.field}="
-            place = f"field {rule.field} in the header {self.scheme.header}"
-            values = [part.removeprefix(name) for part in parts if part.startswith(name)]
-        if not any(values):
-            raise MissingTimestampError(f"The webhook has no {place}.")
-        if len(values) > 1:
-            raise MalformedTimestampError(f"The webhook has more than one {place}.")
-        read_time(values[0], rule)
-        return values[0]
+            return header_timestamp(request, rule)
+        name = f"{rule.field}="
+        values = [part.removeprefix(name) for part in parts if part.startswith(name)]
+        return _one_timestamp(values, rule, place=f"field {rule.field} in the header {self.scheme.header}")
 
     def _expected(self, request: InboundRequest, timestamp: str, secrets: Sequence[str]) -> list[bytes]:
         content = self.scheme.content(request, timestamp)
@@ -155,11 +148,14 @@ def _numbered(request: InboundRequest, pattern: str) -> list[str]:
 def header_timestamp(request: InboundRequest, rule: TimestampRule) -> str:
     """What stands in the rule's header, which must come once and hold a time."""
     header = rule.header or ""
-    values = request.headers.all(header)
+    return _one_timestamp(request.headers.all(header), rule, place=f"header {header}")
+
+
+def _one_timestamp(values: Sequence[str], rule: TimestampRule, *, place: str) -> str:
     if not any(values):
-        raise MissingTimestampError(f"The webhook has no header {header}.")
+        raise MissingTimestampError(f"The webhook has no {place}.")
     if len(values) > 1:
-        raise MalformedTimestampError(f"The webhook has more than one header {header}.")
+        raise MalformedTimestampError(f"The webhook has more than one {place}.")
     read_time(values[0], rule)
     return values[0]
 

@@ -23,12 +23,10 @@ from crossdock.connectors.webhooks.certificate_signature import CertificateSigna
 from crossdock.connectors.webhooks.certificates import check_certificate_url
 from crossdock.connectors.webhooks.errors import (
     MalformedSignatureError,
-    MalformedTimestampError,
     MissingSignatureError,
-    MissingTimestampError,
     WrongSignatureError,
 )
-from crossdock.connectors.webhooks.hmac_signature import check_age, read_time, write_time
+from crossdock.connectors.webhooks.hmac_signature import check_age, header_timestamp, write_time
 from crossdock.connectors.webhooks.identity import EventIdentity, member, text_of
 from crossdock.connectors.webhooks.preset import Preset, SecretOrigin
 from crossdock.connectors.webhooks.request import InboundRequest
@@ -86,7 +84,7 @@ class PayPalSignature(CertificateSignature):
         algorithm = _one(request, _ALGORITHM)
         if algorithm.lower() != _SHA256_WITH_RSA.lower():
             raise MalformedSignatureError(f"PayPal's signature algorithm {algorithm[:40]!r} is not {_SHA256_WITH_RSA}.")
-        sent_at = _time(request)
+        sent_at = header_timestamp(request, _RULE)
         self.certificate_url(request)
         certificate = self.known_certificate()
         certificate.check_dates(now)
@@ -123,16 +121,6 @@ def _one(request: InboundRequest, name: str) -> str:
         raise MissingSignatureError(f"The webhook has no header {name}.")
     if len(values) > 1:
         raise MalformedSignatureError(f"The header {name} must come exactly once.")
-    return values[0]
-
-
-def _time(request: InboundRequest) -> str:
-    values = request.headers.all(_TIME)
-    if not any(values):
-        raise MissingTimestampError(f"The webhook has no header {_TIME}.")
-    if len(values) > 1:
-        raise MalformedTimestampError(f"The webhook has more than one header {_TIME}.")
-    read_time(values[0], _RULE)
     return values[0]
 
 
