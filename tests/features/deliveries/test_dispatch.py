@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from crossdock.db.changes import Change
 from crossdock.features.deliveries import dispatch, leases
@@ -13,6 +14,7 @@ from crossdock.features.deliveries.lane import Lane
 from crossdock.features.deliveries.models import SubscriptionStatus
 from crossdock.features.deliveries.schemas import SubscriptionCreated
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
+from crossdock.observability import metrics
 from crossdock.worker.worker import Worker
 from tests.hub import ACTOR, Hub, with_settings
 from tests.receivers import BROKEN, Gate, Receiver
@@ -140,6 +142,21 @@ async def test_settings_that_change_while_a_lane_is_being_taken_count(
     await paused.wait()
     await given_back(hub, subscription)
     assert receiver.requests == []
+
+
+async def test_an_attempt_that_waits_to_be_recorded_is_no_longer_counted_as_under_way(
+    hub: Hub, worker: Worker, receiver: Receiver
+) -> None:
+    receiver.otherwise = gate = Gate()
+    subscription = await hub.subscribe(receiver)
+    async with hub.services.database.owner() as session:
+        await session.execute(text("LOCK TABLE attempts IN EXCLUSIVE MODE"))
+        await hub.publish(1)
+        await eventually(lambda: metrics.IN_FLIGHT._value.get() == 1)
+        gate.open()
+        await eventually(lambda: metrics.IN_FLIGHT._value.get() == 0)
+        assert worker._dispatcher.lanes[key_of(subscription)].unsettled == 1
+    await hub.ended(subscription)
 
 
 async def test_a_fault_of_our_own_after_an_attempt_leaves_the_lane_as_it_was(

@@ -313,7 +313,6 @@ class Dispatcher:
                 return wait_s
             pending = lane.take(loop.time())
             self._in_flight += 1
-            metrics.IN_FLIGHT.inc()
             self._bytes_in_flight += pending.size
             lane.idle_since = None
             task = loop.create_task(self._deliver(lane, pending))
@@ -328,7 +327,8 @@ class Dispatcher:
     async def _deliver(self, lane: Lane, pending: Pending) -> None:
         result: Result | None = None
         try:
-            result = await self._result_of(lane, pending)
+            with metrics.IN_FLIGHT.track_inprogress():
+                result = await self._result_of(lane, pending)
             lane.answered(pending)
             self._pump(lane)
             if not await self._record(lane, result) and self._lanes.get(lane.subscription_id) is lane:
@@ -338,7 +338,6 @@ class Dispatcher:
             lane.hold_until = self._clock.now() + _BROKEN_HOLD
         finally:
             self._in_flight -= 1
-            metrics.IN_FLIGHT.dec()
             self._bytes_in_flight -= pending.size
             if self._settled(lane, pending, result):
                 self._pump(lane)
