@@ -11,6 +11,7 @@ TransportError            `maybe_sent` says whether the destination may have got
 ├── ConnectionLostError   the connection broke before the response was whole
 └── ResponseError         what came back is not HTTP, or its header is too large
 TokenFetchError           no access token for the destination; `retryable` says whether later may help
+└── GrantRevokedError     the permission behind the tokens is gone: a person has to connect anew
 """
 
 from enum import StrEnum
@@ -113,3 +114,12 @@ class TokenFetchError(CrossdockError):
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+
+
+class GrantRevokedError(TokenFetchError):
+    """The permission to reach the provider is gone; connect anew."""
+
+    code = "grant_revoked"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, retryable=False)
