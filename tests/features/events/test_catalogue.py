@@ -1,12 +1,11 @@
 """The event catalogue: what may be published under which type."""
 
-import time
 from typing import Any
 
 import pytest
 
 from crossdock.bootstrap import build
-from crossdock.features.events.catalogue import BUILT_IN_TYPES, Catalogue, SchemaIsInvalidError, compile_schema
+from crossdock.features.events.catalogue import BUILT_IN_TYPES, Catalogue
 from crossdock.settings import Settings
 from tests.hub import Hub, with_settings
 from tests.serving import Answer, ApiClient
@@ -142,40 +141,9 @@ async def test_an_example_must_fit_its_schema(api: ApiClient) -> None:
     assert (answer.status, pointers(answer)) == (422, ["/example"])
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"$ref": "https://schemas.example/order.json"},
-        {"$ref": "file:///etc/passwd"},
-        {"properties": {"a": {"$ref": "other.json#/x"}}},
-        {"type": "no-type"},
-        {"minimum": "x"},
-        {"pattern": "(?=lookahead)"},
-        {"pattern": "("},
-        {"$schema": "https://json-schema.example/unknown"},
-    ],
-)
-def test_a_schema_that_cannot_be_used_is_refused(schema: dict[str, Any]) -> None:
-    with pytest.raises(SchemaIsInvalidError):
-        compile_schema(schema)
-
-
 async def test_a_refused_schema_says_where(api: ApiClient) -> None:
     answer = await add(api, schema={"$ref": "https://schemas.example/order.json"})
     assert (answer.status, pointers(answer)) == (422, ["/schema"])
-
-
-def test_references_inside_a_schema_are_followed() -> None:
-    validator = compile_schema({"$defs": {"n": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/n"}}})
-    assert validator.is_valid({"a": 1})
-    assert not validator.is_valid({"a": "x"})
-
-
-def test_a_pattern_made_to_hang_does_not() -> None:
-    validator = compile_schema({"pattern": "^(a+)+$"})
-    started = time.process_time()
-    assert not validator.is_valid("a" * 50_000 + "!")
-    assert time.process_time() - started < 5  # a backtracking engine would need longer than the universe has been
 
 
 async def test_data_that_cannot_be_checked_are_refused_and_not_stumbled_over(api: ApiClient) -> None:

@@ -7,16 +7,13 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-import jsonschema_rs
 import msgspec
 
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database, Role
 from crossdock.features.events.errors import InvalidEventError, UnknownEventTypeError
 from crossdock.kit.errors import Fault
-
-_MOST_FAULTS = 20
-_LONGEST_MESSAGE = 300
+from crossdock.mapping.json_schema import compile_schema, faults_of
 
 BUILT_IN_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -49,45 +46,6 @@ class KnownType:
 
     version: int
     validator: Any
-
-
-class SchemaIsInvalidError(ValueError):
-    """A JSON Schema that cannot be used."""
-
-
-def compile_schema(schema: Any) -> Any:  # noqa: ANN401 - the library types its validators loosely
-    """The validator of a JSON Schema; raises SchemaIsInvalidError.
-
-    References lead nowhere outside the schema, and patterns run on an engine without backtracking:
-    a tenant's schema can neither make us fetch nor make us hang.
-    """
-    try:
-        return jsonschema_rs.validator_for(
-            schema, retriever=_refuse_reference, pattern_options=jsonschema_rs.RegexOptions()
-        )
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        message = getattr(error, "message", None) or str(error)
-        raise SchemaIsInvalidError(message.partition("\n")[0]) from None
-
-
-def _refuse_reference(uri: str) -> Any:  # noqa: ANN401 - never returns
-    raise ValueError(f"references outside the schema are not followed: {uri}")
-
-
-def faults_of(validator: Any, instance: Any, pointer: str) -> tuple[Fault, ...]:  # noqa: ANN401 - any JSON
-    """What is wrong with `instance`, each fault with its JSON pointer behind `pointer`; at most 20."""
-    faults = []
-    for error in validator.iter_errors(instance):
-        steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error.instance_path)
-        faults.append(Fault(pointer + steps, _shortened(error.message)))
-        if len(faults) == _MOST_FAULTS:
-            break
-    return tuple(faults)
-
-
-def _shortened(message: str) -> str:
-    """The library repeats the whole value it complains of."""
-    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…"
 
 
 class Catalogue:

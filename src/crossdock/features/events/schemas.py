@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from crossdock.features.events.catalogue import SchemaIsInvalidError, compile_schema
 from crossdock.features.events.models import Event, EventOrigin, EventType
 from crossdock.http.schemas import AnyJson
 from crossdock.kit.ids import IdKind, format_id
+from crossdock.mapping.json_schema import SchemaIsInvalidError, compile_schema
 from crossdock.mapping.json_values import plain_copy
 from crossdock.mapping.patterns import is_event_type
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from crossdock.db.audit import Actor, record
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.commit_hooks import after_commit
-from crossdock.features.events.catalogue import BUILT_IN_TYPES, compile_schema, faults_of
+from crossdock.features.events.catalogue import BUILT_IN_TYPES
 from crossdock.features.events.errors import (
     EventNotFoundError,
     EventTypeExistsError,
@@ -22,6 +22,7 @@ from crossdock.features.events.repository import EventRepository
 from crossdock.features.events.schemas import EventTypeIn, EventTypeOut, EventTypePatch
 from crossdock.http.pagination import PageRequest
 from crossdock.kit.clock import Clock
+from crossdock.mapping.json_schema import compile_schema, faults_of
 
 
 class EventService:
