@@ -2,6 +2,7 @@
 
 TransportError            `maybe_sent` says whether the destination may have got the request
 ├── RequestError          cannot be sent as it stands: URL, header or client certificate
+├── RequestBodyError      the request's body, which came piece by piece, did not come whole or in time
 ├── AddressBlockedError   the destination's address is one that must not be reached
 ├── ResolveError          the host's name has no address
 ├── ConnectError          nothing listens there, or the way is blocked
@@ -10,14 +11,17 @@ TransportError            `maybe_sent` says whether the destination may have got
 ├── SendTimeoutError      too slow; `stage` says where
 ├── ConnectionLostError   the connection broke before the response was whole
 └── ResponseError         what came back is not HTTP, or its header is too large
+    └── ReplyTooLargeError    its body is larger than the caller accepts, or endless
 TokenFetchError           no access token for the destination; `retryable` says whether later may help
 └── GrantRevokedError     the permission behind the tokens is gone: a person has to connect anew
+LimitReachedError         429: the provider's rate limit leaves no room in the time that the call has
+BreakerOpenError          503: the provider failed several times, and is left alone for a while
 """
 
 from enum import StrEnum
 from typing import ClassVar
 
-from crossdock.kit.errors import CrossdockError
+from crossdock.kit.errors import CrossdockError, RateLimitedError, UnavailableError
 
 
 class Stage(StrEnum):
@@ -54,6 +58,12 @@ class RequestError(TransportError):
     """The request cannot be sent as it stands."""
 
     code = "request_invalid"
+
+
+class RequestBodyError(TransportError):
+    """The request's body did not come whole."""
+
+    code = "request_body_incomplete"
 
 
 class AddressBlockedError(TransportError):
@@ -104,6 +114,12 @@ class ResponseError(TransportError):
     code = "response_invalid"
 
 
+class ReplyTooLargeError(ResponseError):
+    """The response's body is larger than is accepted."""
+
+    code = "reply_too_large"
+
+
 class TokenFetchError(CrossdockError):
     """No access token for the destination."""
 
@@ -123,3 +139,15 @@ class GrantRevokedError(TokenFetchError):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message, retryable=False)
+
+
+class LimitReachedError(RateLimitedError):
+    """The provider's rate limit leaves no room for this call in the time it has; nothing was sent."""
+
+    code = "provider_rate_limited"
+
+
+class BreakerOpenError(UnavailableError):
+    """The provider failed several times in a row, and is left alone for a while; nothing was sent."""
+
+    code = "circuit_open"
