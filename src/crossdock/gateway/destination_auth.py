@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from http import HTTPStatus
 from typing import Annotated, Literal, Self
 
@@ -13,14 +14,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Ty
 
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.headers import HeaderPairs, name_fault, value_fault
+from crossdock.gateway.oauth.grants import OAuthClient, TokenGrant
+from crossdock.gateway.oauth.settings import AnswerFormat, ClientAuthentication, Grant, OAuthSettings
+from crossdock.gateway.oauth.source import TokenSource
 from crossdock.gateway.tls import validate_identity
-from crossdock.gateway.tokens import ClientAuthentication, TokenGrant, TokenSource
 from crossdock.gateway.transport import OutboundRequest, OutboundResponse, TlsIdentity, Transport
 from crossdock.gateway.urls import parse_destination_url
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import InvalidInputError
 
 _BEARER = "Bearer "
+# RFC 6749 section 5.1 recommends expires_in but does not require it.
+_DEFAULT_LIFETIME_S = 300
 # The grant's own parameters; extra ones must not replace them.
 _GRANT_PARAMETERS = frozenset({"grant_type", "client_id", "client_secret", "scope", "audience"})
 
@@ -98,7 +103,7 @@ class OAuth2Auth(_Auth):
     token_url: str
     client_id: str = Field(min_length=1, max_length=512)
     client_secret: Secret
-    client_authentication: ClientAuthentication = ClientAuthentication.BASIC
+    client_authentication: Literal[ClientAuthentication.BASIC, ClientAuthentication.POST] = ClientAuthentication.BASIC
     scope: str | None = Field(default=None, max_length=2048)
     audience: str | None = Field(default=None, max_length=2048)
     parameters: dict[str, str] = Field(default_factory=dict, max_length=20)
@@ -110,16 +115,20 @@ class OAuth2Auth(_Auth):
             raise ValueError(f"Extra parameters cannot set {', '.join(sorted(clash))}.")
         return self
 
+    @cached_property
     def grant(self) -> TokenGrant:
         """What the token is asked with."""
+        chosen = {"scope": self.scope, "audience": self.audience}
+        literal = self.parameters | {name: text for name, text in chosen.items() if text}
         return TokenGrant(
-            token_url=self.token_url,
-            client_id=self.client_id,
-            client_secret=self.client_secret.get_secret_value(),
-            client_authentication=self.client_authentication,
-            scope=self.scope,
-            audience=self.audience,
-            parameters=tuple(sorted(self.parameters.items())),
+            settings=OAuthSettings(
+                grant=Grant.CLIENT_CREDENTIALS,
+                token_url=self.token_url,
+                client_authentication=self.client_authentication,
+                answer=AnswerFormat(lifetime_s=_DEFAULT_LIFETIME_S),
+            ),
+            client=OAuthClient(id=self.client_id, secret=self.client_secret.get_secret_value()),
+            parameters=tuple(sorted(literal.items())),
             tls=tls_identity(self),
         )
 
@@ -195,7 +204,7 @@ class Authenticator:
             case HmacAuth():
                 return ((auth.header, auth.signature(body)),)
             case OAuth2Auth():
-                return (("Authorization", _BEARER + await self._tokens.token(auth.grant())),)
+                return (("Authorization", (await self._tokens.token(auth.grant)).authorization),)
             case _:
                 return ()
 
@@ -212,7 +221,7 @@ class Authenticator:
         response = await self._transport.send(signed)
         if response.status != HTTPStatus.UNAUTHORIZED or not isinstance(auth, OAuth2Auth):
             return response
-        if not self._tokens.refused(auth.grant(), proof[0][1].removeprefix(_BEARER)):
+        if not self._tokens.refused(auth.grant, proof[0][1].removeprefix(_BEARER)):
             return response
         proof = await self.headers_for(auth, body=request.body)
         left_s = request.total_timeout_s - response.duration_ms / 1000
