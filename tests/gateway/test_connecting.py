@@ -291,7 +291,7 @@ async def test_a_failed_handshake_leaves_nothing_that_holds_itself(guarded: Http
     readers: list[ResponseReader] = []
 
     def new() -> Connection:
-        connection = Connection(place=("https", "127.0.0.1", 0, None), gone=lambda _: None)
+        connection = Connection(place=("https", "127.0.0.1", 0, None, ""), gone=lambda _: None)
         readers.append(connection.reader)
         return connection
 

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
+from typing import TypeVar
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
@@ -19,6 +20,8 @@ _NEXT_ADDRESS_AFTER_S = 0.25
 # A hostile name may have thousands of addresses, and one request would knock at all of them.
 _MAX_ADDRESSES = 32
 
+ConnectionT = TypeVar("ConnectionT", bound=Connection)
+
 _SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -30,8 +33,8 @@ class Connector:
         self._resolver = resolver
 
     async def connect(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None, new: Callable[[], Connection]
-    ) -> Connection:
+        self, host: str, port: int, *, tls: ssl.SSLContext | None, new: Callable[[], ConnectionT]
+    ) -> ConnectionT:
         """One of `new`, connected; with `tls`, to a peer that was verified. Raises FailedError."""
         left = [_address_info(address, port) for address in (await self._addresses(host))[:_MAX_ADDRESSES]]
         refused: list[AddressRefusedError] = []
@@ -78,8 +81,8 @@ class Connector:
 
 
 async def _protocol_over(
-    opened: socket, new: Callable[[], Connection], tls: ssl.SSLContext | None, host: str
-) -> Connection:
+    opened: socket, new: Callable[[], ConnectionT], tls: ssl.SSLContext | None, host: str
+) -> ConnectionT:
     connection = new()
     # Certificates name hosts without the dot that ends an absolute name.
     name = host.rstrip(".") if tls is not None else None

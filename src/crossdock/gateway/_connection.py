@@ -11,8 +11,8 @@ from crossdock.gateway._responses import ResponseReader
 from crossdock.gateway.errors import Stage
 from crossdock.gateway.transport import TlsIdentity
 
-# Scheme, host, port and identity: what connections must have in common to stand in for each other.
-Place = tuple[str, str, int, TlsIdentity | None]
+# Scheme, host, port, identity and partition: what connections must have in common to stand in for each other.
+Place = tuple[str, str, int, TlsIdentity | None, str]
 
 # What a response may have beside its body: header lines, interim responses, chunk sizes, trailers.
 _MAX_FRAMING_BYTES = 512 * 1024

@@ -1,8 +1,11 @@
 """One request and what came of it, in the words of `gateway.transport` and `gateway.errors`."""
 
+from collections.abc import Callable
+from typing import Any
+
 from crossdock.gateway._connection import Connection, Place
 from crossdock.gateway._failures import UNSENDABLE, Failure, authority
-from crossdock.gateway._wire import message_of, target_of
+from crossdock.gateway._wire import Target, message_of, target_of
 from crossdock.gateway.errors import TransportError
 from crossdock.gateway.headers import HeaderPairs
 from crossdock.gateway.transport import OutboundRequest, OutboundResponse
@@ -11,22 +14,31 @@ from crossdock.gateway.transport import OutboundRequest, OutboundResponse
 class Exchange:
     """A request, ready to be sent; `started` is on the caller's clock, `deadline` on the loop's.
 
-    `maybe_sent` says whether it went out once before, in vain.
+    `maybe_sent` says whether it went out once before, in vain. `write` makes the message, and connections of
+    one `partition` are not used for another.
     """
 
     __slots__ = ("deadline", "maybe_sent", "message", "place", "request", "started")
 
-    def __init__(self, request: OutboundRequest, *, started: float, deadline: float) -> None:
+    def __init__(
+        self,
+        request: OutboundRequest,
+        *,
+        started: float,
+        deadline: float,
+        write: Callable[[Any, Target], bytes] = message_of,
+        partition: str = "",
+    ) -> None:
         self.request = request
         self.started = started
         self.deadline = deadline
         self.maybe_sent = False
         try:
             target = target_of(request.url)
-            self.message = message_of(request, target)
+            self.message = write(request, target)
         except (ValueError, TypeError):
             raise self.error(UNSENDABLE) from None
-        self.place: Place = (target.scheme, target.host, target.port, request.tls)
+        self.place: Place = (target.scheme, target.host, target.port, request.tls, partition)
 
     def error(self, failure: Failure, connection: Connection | None = None) -> TransportError:
         """The failure of this exchange; `connection` is the one that the request went to, if it got so far."""
@@ -47,7 +59,7 @@ class Exchange:
         fields, body = reader.take()
         return OutboundResponse(
             status=reader.status,
-            headers=_pairs(fields),
+            headers=pairs_of(fields),
             body=body,
             truncated=reader.truncated,
             duration_ms=(now - self.started) * 1000,
@@ -55,7 +67,8 @@ class Exchange:
         )
 
 
-def _pairs(fields: list[tuple[bytes, bytes]]) -> HeaderPairs:
+def pairs_of(fields: list[tuple[bytes, bytes]]) -> HeaderPairs:
+    """Header lines as text, whatever bytes came."""
     try:
         return tuple([(name.decode(), value.strip(b" \t").decode()) for name, value in fields])
     except UnicodeDecodeError:

@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 
 from crossdock.gateway.errors import (
     AddressBlockedError,
+    CallerTooSlowError,
     ConnectError,
     ConnectionLostError,
+    ReplyTooLargeError,
+    RequestBodyError,
     RequestError,
     ResolveError,
     ResponseError,
@@ -44,6 +47,10 @@ class FailedError(Exception):
 
 UNSENDABLE = Failure(RequestError, "cannot be sent this request: its URL, method or headers are not valid")
 TOO_MANY_BYTES = Failure(ResponseError, "sent more headers or framing than is accepted")
+TOO_LARGE = Failure(ReplyTooLargeError, "sent a larger body than is accepted here")
+UNREAD = Failure(CallerTooSlowError, "sent a response that the caller did not take in time")
+BODY_LATE = Failure(CallerTooSlowError, "was not sent the whole request: its body did not come in time")
+BODY_CUT = Failure(RequestBodyError, "was not sent the whole request: its body ended early, or was longer than said")
 UPGRADED = Failure(ResponseError, "tried to switch to another protocol")
 MALFORMED = Failure(ResponseError, "sent something that is not a valid HTTP response")
 TIMED_OUT = {

@@ -18,7 +18,7 @@ _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """Ends the parser's work on what it was fed."""
 
 
@@ -61,7 +61,7 @@ class ResponseReader:
             if self.whole:
                 self.keep_alive = False  # more came than was asked for, or all that is wanted has come
                 return None
-            if error.__context__ is not None and not isinstance(error.__context__, _EnoughError):
+            if error.__context__ is not None and not isinstance(error.__context__, EnoughError):
                 raise
             return self._failure or MALFORMED
         self._head_bytes += len(data)
@@ -87,7 +87,7 @@ class ResponseReader:
     def on_message_begin(self) -> None:
         """A response begins: the first, one after an interim one, or one that nobody asked for."""
         if self.whole:
-            raise _EnoughError
+            raise EnoughError
         self._lines = []
         self._head_bytes = 0
         self._parser.set_dangerous_leniencies(lenient_headers=True)  # folded headers, which old servers send
@@ -95,7 +95,7 @@ class ResponseReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or trailer."""
         if len(name) + len(value) > _MAX_FIELD_BYTES or b"\0" in value or len(self._lines) >= _MAX_FIELDS:
-            raise _EnoughError
+            raise EnoughError
         self._lines.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -104,29 +104,29 @@ class ResponseReader:
         status = self._parser.get_status_code()
         if status == _SWITCHING_PROTOCOLS:
             self.status, self._failure = status, UPGRADED
-            raise _EnoughError
+            raise EnoughError
         if status < _FIRST_INTERIM:
-            raise _EnoughError
+            raise EnoughError
         if status < _FIRST_FINAL:
             self._interim += 1
             if self._interim > _MAX_INTERIM:
                 self._failure = TOO_MANY_BYTES
-                raise _EnoughError
+                raise EnoughError
             return
         self.status, self._fields, self._lines = status, self._lines, []
         if self._without_body:
             self.whole = True
-            raise _EnoughError
+            raise EnoughError
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         if self.status is None:
-            raise _EnoughError  # an interim response has none
+            raise EnoughError  # an interim response has none
         self._size += len(data)
         self._body.append(data)
         if self._size > self._cap or len(self._body) > _MAX_BODY_PIECES:
             self.truncated = self.whole = True
-            raise _EnoughError
+            raise EnoughError
 
     def on_message_complete(self) -> None:
         """A response is whole."""

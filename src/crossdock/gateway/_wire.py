@@ -79,13 +79,18 @@ _kept_target = lru_cache(maxsize=_KEPT_URLS)(_target)
 def message_of(request: OutboundRequest, target: Target) -> bytes:
     """The whole request. Raises ValueError or TypeError when a part of it could be taken for another part."""
     body = request.body
+    framing = f"Content-Length: {len(body)}\r\n\r\n" if body or request.method not in _WITHOUT_CONTENT else "\r\n"
+    return head_of(request, target, framing) + body
+
+
+def head_of(request: OutboundRequest, target: Target, framing: str) -> bytes:
+    """What comes before a request's body, up to the empty line that `framing` ends with; raises as `message_of`."""
     names, values = zip(*request.headers, strict=True) if request.headers else ((), ())
     together = "".join(values)
     if "\r" in together or "\n" in together or "\0" in together:
         raise ValueError("a header's value")
     method, lines = _form(request.method, names, target.signs_in)
-    length = f"Content-Length: {len(body)}\r\n\r\n" if body or request.method not in _WITHOUT_CONTENT else "\r\n"
-    return (method + target.asked + lines % values + length).encode() + body
+    return (method + target.asked + lines % values + framing).encode()
 
 
 @lru_cache(maxsize=_KEPT_FORMS)

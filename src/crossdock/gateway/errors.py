@@ -2,7 +2,8 @@
 
 TransportError            `maybe_sent` says whether the destination may have got the request
 ├── RequestError          cannot be sent as it stands: URL, header or client certificate
-├── RequestBodyError      the request's body, which came piece by piece, did not come whole or in time
+├── RequestBodyError      the request's body, which came piece by piece, did not come whole
+├── CallerTooSlowError    the caller did not send its request, or take the response, in time
 ├── AddressBlockedError   the destination's address is one that must not be reached
 ├── ResolveError          the host's name has no address
 ├── ConnectError          nothing listens there, or the way is blocked
@@ -64,6 +65,12 @@ class RequestBodyError(TransportError):
     """The request's body did not come whole."""
 
     code = "request_body_incomplete"
+
+
+class CallerTooSlowError(TransportError):
+    """The request did not come, or the response was not taken, in time."""
+
+    code = "caller_too_slow"
 
 
 class AddressBlockedError(TransportError):

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from crossdock.gateway._connecting import Connector
+from crossdock.gateway._connecting import ConnectionT, Connector
 from crossdock.gateway._connection import Connection, Place
 from crossdock.gateway._exchange import Exchange
 from crossdock.gateway._failures import TIMED_OUT, FailedError, Failure
@@ -93,7 +93,7 @@ class HttpTransport:
             if not again or self._closed:
                 raise exchange.error(failure, connection)
             exchange.maybe_sent = True
-        connection = await self._in_time(self._connect(exchange), exchange)
+        connection = await self._in_time(self._connect(exchange, Connection), exchange)
         failure = await self._ask(connection, exchange)
         if failure is not None:
             raise exchange.error(failure, connection)
@@ -119,12 +119,12 @@ class HttpTransport:
         self._pool.give_back(connection)
         return response
 
-    async def _connect(self, exchange: Exchange) -> Connection:
-        scheme, host, port, identity = exchange.place
+    async def _connect(self, exchange: Exchange, kind: type[ConnectionT]) -> ConnectionT:
+        scheme, host, port, identity, _ = exchange.place
         tls = None
         if scheme == "https":
             tls = self._tls.plain if identity is None else await self._tls.get(identity)
-        new = functools.partial(Connection, place=exchange.place, gone=self._pool.forget)
+        new = functools.partial(kind, place=exchange.place, gone=self._pool.forget)
         connection = await self._connector.connect(host, port, tls=tls, new=new)
         if self._closed:
             connection.abort()
