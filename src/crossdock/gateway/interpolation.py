@@ -54,8 +54,9 @@ def fill_url(template: str, variables: Mapping[str, str], *, hosts: Sequence[str
     """
     leading = _LEADING_PLACE.match(template)
     if leading is not None:
-        origin = _origin(leading[2], variables)
-        template = origin + leading["rest"]
+        if leading["rest"][:1] not in {"", "/", "?"}:
+            raise InterpolationError(f"After {leading['origin']} comes a path, beginning with a slash.")
+        template = _origin(leading[2], variables) + leading["rest"]
     parts = _AUTHORITY.fullmatch(template)
     if parts is None:
         raise InterpolationError("A provider's URL must begin with https://.")

@@ -26,6 +26,9 @@ _GRANT_TYPES = {
 }
 
 
+_PERSON = {"username": "{{ credentials.username }}", "password": "{{ credentials.password }}"}
+
+
 class TokenEndpoint:
     """Asks authorization servers for tokens; keeps nothing.
 
@@ -47,6 +50,8 @@ class TokenEndpoint:
         form = self._with_scope(grant, {"grant_type": grant_type})
         if grant.settings.grant is Grant.JWT_BEARER:
             form["assertion"] = self._assertion(grant, self._token_url(grant))
+        if grant.settings.grant is Grant.PASSWORD:
+            form |= _filled(_PERSON, grant.filling())
         return await self._ask(grant, form)
 
     async def exchange_code(
