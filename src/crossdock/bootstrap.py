@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,7 @@ from crossdock.features.deliveries.lane_repository import LaneRepository
 from crossdock.features.deliveries.leases import LeaseLoop
 from crossdock.features.deliveries.recording import Recorder
 from crossdock.features.deliveries.routing import RouteTable
+from crossdock.features.deliveries.sealed_columns import SIGN_IN, SIGNING_KEY
 from crossdock.features.deliveries.sending import Sender
 from crossdock.features.deliveries.service import SubscriptionLimits, SubscriptionService
 from crossdock.features.deliveries.trial import Trial
@@ -37,7 +39,10 @@ from crossdock.features.events.service import EventService
 from crossdock.features.identity.wiring import Identity, build_identity
 from crossdock.features.inbound.bodies import Bodies, BodyPolicy
 from crossdock.features.inbound.handlers import HandlerRegistry
+from crossdock.features.inbound.secret_box import ENDPOINT_SECRET
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
+from crossdock.features.vault.ring import Ring
+from crossdock.features.vault.service import Vault
 from crossdock.files.disk import DiskFiles
 from crossdock.files.store import FileStore
 from crossdock.gateway.addresses import AddressPolicy
@@ -49,13 +54,16 @@ from crossdock.http.access import OperatorKey
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import TaskRegistry
 from crossdock.kit.clock import Clock, SystemClock
-from crossdock.kit.crypto import KeyRing, new_key
+from crossdock.kit.crypto import new_key
 from crossdock.kit.secret_files import read_or_make
 from crossdock.settings import Settings
 
 _TRIAL_METHODS = {
     name: preset.signature for name, preset in presets().items() if isinstance(preset.signature, CertificateSignature)
 }
+
+# Every column that holds what the vault seals: what is not named here is not sealed anew when keys are changed.
+SEALED_COLUMNS = (SIGN_IN, SIGNING_KEY, ENDPOINT_SECRET)
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +78,7 @@ class Services:
     settings: Settings
     clock: Clock
     database: Database
-    key_ring: KeyRing
+    vault: Vault
     operator_key: OperatorKey
     changes: ChangeFeed
     identity: Identity
@@ -94,7 +102,6 @@ class Services:
         """The services that endpoints ask for, by type."""
         return {
             Database: self.database,
-            KeyRing: self.key_ring,
             OperatorKey: self.operator_key,
             AuditService: AuditService(),
             **self.identity.provided(),
@@ -138,7 +145,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
 
 
 def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Services:
-    key_ring = KeyRing(encryption_keys(settings))
+    vault = Vault(database=database, ring=Ring(partial(encryption_keys, settings)), clock=clock)
     files = file_store(settings)
     bodies = Bodies(files=files, policy=_body_policy(settings))
     changes = ChangeFeed(dsn=database.dsn)
@@ -146,7 +153,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     transport = HttpTransport(policy=policy, clock=clock)
     routes = RouteTable(database=database, changes=changes, clock=clock)
     catalogue = Catalogue(database=database, changes=changes, require_known=settings.require_event_types)
-    loader = DestinationLoader(database=database, key_ring=key_ring)
+    loader = DestinationLoader(database=database, vault=vault)
     sender = Sender(authenticator=Authenticator(transport=transport, clock=clock), clock=clock)
     handlers = HandlerRegistry()
     handlers.load()
@@ -156,7 +163,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         settings=settings,
         clock=clock,
         database=database,
-        key_ring=key_ring,
+        vault=vault,
         operator_key=OperatorKey(operator_key(settings)),
         changes=changes,
         identity=build_identity(
@@ -178,7 +185,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         trial=trial,
         subscriptions=SubscriptionService(
             database=database,
-            key_ring=key_ring,
+            vault=vault,
             trial=trial,
             changes=changes,
             limits=limits,
@@ -189,7 +196,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         bodies=bodies,
         inbound=build_inbound(
             database=database,
-            key_ring=key_ring,
+            vault=vault,
             changes=changes,
             certificates=_certificates(settings, transport=transport, clock=clock),
             handlers=handlers,

@@ -15,6 +15,7 @@ ROLES = ("crossdock_app", "crossdock_ingest", "crossdock_worker")
 
 TABLES_WITHOUT_TENANT = {
     "alembic_version",
+    "vault_ring",
     "workers",
     "pgqueuer",
     "pgqueuer_log",
@@ -33,8 +34,8 @@ GRANTS = {
     },
     "crossdock_app": {
         "DELETE INSERT SELECT UPDATE": (
-            "api_key_usage event_types idempotency_keys roles sessions subscription_keys subscriptions "
-            "tenant_settings user_roles users webhook_endpoint_secrets webhook_endpoints"
+            "api_key_usage event_types idempotency_keys roles secret_stores sessions subscription_keys subscriptions "
+            "tenant_settings user_roles users webhook_endpoint_secrets webhook_endpoints integrations"
         ),
         "EXECUTE": ("crossdock_find_api_key() crossdock_find_session() crossdock_find_tenant() crossdock_find_users()"),
         "INSERT": (
@@ -42,8 +43,8 @@ GRANTS = {
             "pgqueuer_log.entrypoint pgqueuer_log.job_id pgqueuer_log.priority pgqueuer_log.status"
         ),
         "INSERT SELECT": (
-            "attempts audit_log events outbox "
-            "pgqueuer.dedupe_key pgqueuer.entrypoint pgqueuer.id pgqueuer.priority pgqueuer.status"
+            "attempts audit_log data_keys events outbox vault_ring "
+            "pgqueuer.dedupe_key pgqueuer.entrypoint pgqueuer.id pgqueuer.priority pgqueuer.status integration_logs"
         ),
         "DELETE INSERT SELECT": "webhook_refusals",
         "INSERT SELECT UPDATE": "api_keys deliveries lanes",
@@ -65,15 +66,19 @@ GRANTS = {
         "USAGE": "pgqueuer_id_seq schema public",
     },
     "crossdock_worker": {
-        "DELETE INSERT SELECT": "outbox",
-        "DELETE INSERT SELECT UPDATE": "pgqueuer pgqueuer_log webhook_seen_ids workers",
+        "DELETE INSERT SELECT": "integration_logs outbox",
+        "DELETE INSERT SELECT UPDATE": "pgqueuer pgqueuer_log secret_reminders webhook_seen_ids workers",
         "DELETE SELECT": "api_key_usage idempotency_keys sessions webhook_endpoint_secrets webhook_refusals",
         "EXECUTE": "crossdock_drop_partitions() crossdock_make_partitions() crossdock_trim_audit_log()",
         "INSERT": "audit_log",
         "INSERT SELECT": "attempts",
-        "SELECT": "events pgqueuer_statistics subscription_keys tenant_routes tenants webhook_endpoints",
+        "SELECT": (
+            "data_keys events pgqueuer_statistics secret_stores subscription_keys tenant_routes tenants vault_ring "
+            "webhook_endpoints"
+        ),
+        "UPDATE": "data_keys.ring_key data_keys.wrapped data_keys.wrapped_at",
         "INSERT SELECT UPDATE": "receipts",
-        "SELECT UPDATE": "api_keys deliveries lanes subscriptions",
+        "SELECT UPDATE": "api_keys deliveries integrations lanes subscriptions",
         "USAGE": "pgqueuer_id_seq schema public",
     },
 }

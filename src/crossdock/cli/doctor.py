@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -18,16 +19,17 @@ import psutil
 import typer
 from rich.console import Console
 
-from crossdock.bootstrap import encryption_keys, file_store, trial_folder
+from crossdock.bootstrap import SEALED_COLUMNS, encryption_keys, file_store, trial_folder
 from crossdock.cli.examination import Examination, Finding, Verdict
 from crossdock.cli.output import AsJson, print_json
 from crossdock.cli.running import running_hub
 from crossdock.db import embedded, migrate
 from crossdock.db.engine import CONNECTION_LOST
 from crossdock.db.urls import libpq_url, masked
-from crossdock.features.deliveries.destinations import KEY_PURPOSE
+from crossdock.features.vault.needs import needed_ring_keys
+from crossdock.features.vault.ring import Ring
 from crossdock.files.store import file_key
-from crossdock.kit.crypto import KeyRing, new_key
+from crossdock.kit.crypto import new_key
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import new_uuid
 from crossdock.settings import Settings
@@ -351,20 +353,19 @@ async def _work_waiting(connection: "asyncpg.Connection[asyncpg.Record]", examin
 async def _secrets(
     connection: "asyncpg.Connection[asyncpg.Record]", settings: Settings, examination: Examination
 ) -> None:
+    needed = await needed_ring_keys(connection, SEALED_COLUMNS)
     if settings.encryption_keys is None and not (settings.data_dir / "encryption_keys").exists():
-        stored = await connection.fetchval("SELECT count(*) FROM subscription_keys")
-        if stored:
+        if needed:
             examination.wrong(
                 "encryption keys",
-                f"there is no {settings.data_dir / 'encryption_keys'}, and {stored} secrets are stored",
+                f"there is no {settings.data_dir / 'encryption_keys'}, and secrets are stored",
                 "Put the file back from its backup, or set CROSSDOCK_ENCRYPTION_KEYS.",
             )
         return
     try:
-        ring = KeyRing(encryption_keys(settings))
-        row = await connection.fetchrow("SELECT tenant_id, secret FROM subscription_keys LIMIT 1")
-        if row is not None:
-            ring.decrypt(row["secret"], tenant_id=row["tenant_id"], purpose=KEY_PURPOSE)
+        ring = Ring(partial(encryption_keys, settings))
+        for key_id in needed:
+            ring.holding(key_id)
     except CrossdockError as error:
         examination.wrong("encryption keys", error.message, "Add the missing key to CROSSDOCK_ENCRYPTION_KEYS.")
     else:

@@ -7,8 +7,10 @@ _MODEL_MODULES = (
     "crossdock.db.outbox",
     "crossdock.features.identity.models",
     "crossdock.features.events.models",
+    "crossdock.features.vault.models",
     "crossdock.features.deliveries.models",
     "crossdock.features.inbound.models",
+    "crossdock.features.integrations.models",
 )
 
 

@@ -37,10 +37,10 @@ from crossdock.http.access import Gatekeeper, Principal, RateState
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import RetryPolicy, TaskRegistry
 from crossdock.kit.clock import FixedClock
-from crossdock.kit.crypto import KeyRing, new_key
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.kit.permissions import ALL_PERMISSIONS, Permission
 from tests.serving import Answer, ApiClient, client_of
+from tests.vault import new_vault
 from tests.waiting import eventually
 
 ACTOR = Actor(kind="operator", id="test", correlation_id="test-run")
@@ -241,7 +241,6 @@ async def open_hub(
     policy: BodyPolicy | None = None,
 ) -> AsyncIterator[Hub]:
     clock = FixedClock(datetime.now(UTC))
-    key_ring = KeyRing([new_key()])
     changes = ChangeFeed(dsn=database.dsn)
     transport = HttpTransport(policy=AddressPolicy(allow_loopback=True))
     handlers = HandlerRegistry()
@@ -249,7 +248,7 @@ async def open_hub(
     bodies = Bodies(files=files or DiskFiles(Path(folder.name) / "files"), policy=policy or BodyPolicy())
     inbound = build_inbound(
         database=database,
-        key_ring=key_ring,
+        vault=new_vault(database),
         changes=changes,
         certificates=certificates or FetchedCertificates(transport=transport, clock=clock),
         handlers=handlers,

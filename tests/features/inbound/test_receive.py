@@ -12,11 +12,11 @@ from crossdock.features.inbound.doors import DoorTable
 from crossdock.features.inbound.models import EndpointStatus
 from crossdock.features.inbound.schemas import RotateSecretIn
 from crossdock.features.inbound.secret_box import SecretBox
-from crossdock.kit.crypto import KeyRing, new_key
 from crossdock.kit.errors import UnavailableError
 from tests.features.inbound.conftest import ACTOR, MAX_BODY_BYTES, Hub, add_tenant, endpoint_key, open_hub
 from tests.serving import Answer
 from tests.tcp_gate import gate_to
+from tests.vault import new_vault
 from tests.waiting import eventually
 
 PUSH = b'{"action": "opened",\n  "issue": {"number": 7, "title": "\xc3\xa9t\xc3\xa9"}}'
@@ -345,7 +345,7 @@ async def test_guessing_tenants_is_bounded_and_makes_nobody_forgotten(
 async def test_an_endpoint_whose_secret_cannot_be_opened_does_not_break_the_others(hub: Hub) -> None:
     await hub.endpoint("none", path="fine")
     broken = await hub.endpoint()
-    doors = DoorTable(database=hub.database, secret_box=SecretBox(key_ring=KeyRing([new_key()])), clock=hub.clock)
+    doors = DoorTable(database=hub.database, secret_box=SecretBox(vault=new_vault(hub.database)), clock=hub.clock)
     _, fine = await doors.find("acme", "fine")
     assert fine is not None
     assert fine.preset is not None

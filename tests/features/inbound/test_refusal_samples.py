@@ -15,9 +15,9 @@ from crossdock.features.inbound.refusal_samples import RefusalSample, RefusalSam
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
 from crossdock.features.inbound.schemas import EndpointCreated, RotateSecretIn
 from crossdock.features.inbound.secret_box import SecretBox
-from crossdock.kit.crypto import KeyRing, new_key
 from crossdock.kit.ids import IdKind, format_id, new_uuid
 from tests.features.inbound.conftest import ACTOR, MAX_BODY_BYTES, Hub, add_tenant, endpoint_key, open_hub
+from tests.vault import new_vault
 from tests.waiting import eventually
 
 BODY = b'{"action": "opened", "password": "hunter2", "n": 1}'
@@ -52,7 +52,7 @@ def sample_of(hub: Hub, endpoint: EndpointCreated, *, body: bytes = b"{}", reaso
 
 
 def samples_of(hub: Hub, database: Database | None = None) -> RefusalSamples:
-    return RefusalSamples(database=database or hub.database, secret_box=SecretBox(key_ring=KeyRing([new_key()])))
+    return RefusalSamples(database=database or hub.database, secret_box=SecretBox(vault=new_vault(hub.database)))
 
 
 async def test_a_refused_webhook_is_shown_with_what_may_be_the_matter(hub: Hub) -> None:

@@ -4,14 +4,14 @@ from crossdock.db.engine import Database
 from crossdock.features.inbound.refusal_samples import RefusalSamples
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
 from crossdock.features.inbound.secret_box import SecretBox
-from crossdock.kit.crypto import KeyRing, new_key
 from tests.features.inbound.conftest import Hub, add_tenant
 from tests.tcp_gate import gate_to
+from tests.vault import new_vault
 from tests.waiting import eventually
 
 
 def log_of(hub: Hub, *, database: Database | None = None, **given: Any) -> RefusalLog:
-    samples = RefusalSamples(database=database or hub.database, secret_box=SecretBox(key_ring=KeyRing([new_key()])))
+    samples = RefusalSamples(database=database or hub.database, secret_box=SecretBox(vault=new_vault(hub.database)))
     return RefusalLog(database=database or hub.database, samples=samples, clock=hub.clock, **given)
 
 

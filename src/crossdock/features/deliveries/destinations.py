@@ -13,14 +13,12 @@ from crossdock.connectors.webhooks.standard import SigningKey, read_key
 from crossdock.db.engine import Database, Role
 from crossdock.features.deliveries.models import BodyFormat, SubscriptionStatus
 from crossdock.features.deliveries.policies import RetryPolicy
+from crossdock.features.deliveries.sealed_columns import SIGN_IN, SIGNING_KEY
+from crossdock.features.vault.service import Vault
 from crossdock.gateway.destination_auth import DestinationAuth, NoAuth, parse_auth
 from crossdock.gateway.headers import HeaderPairs
-from crossdock.kit.crypto import KeyRing
 from crossdock.kit.errors import CrossdockError
 from crossdock.mapping.expressions import Expression, compile_expression
-
-AUTH_PURPOSE = "subscription-auth"
-KEY_PURPOSE = "subscription-key"
 
 _log = structlog.get_logger(__name__)
 
@@ -61,14 +59,17 @@ class Destination:
 class DestinationLoader:
     """Reads destinations from the database."""
 
-    def __init__(self, *, database: Database, key_ring: KeyRing) -> None:
+    def __init__(self, *, database: Database, vault: Vault) -> None:
         self._database = database
-        self._key_ring = key_ring
+        self._vault = vault
 
     async def load(self, tenant_ids: Sequence[UUID], subscription_ids: Sequence[UUID]) -> dict[UUID, Destination]:
         """The destinations of these subscriptions, by id; one that cannot be read is left out, and logged."""
         async with self._database.pool(Role.WORKER).acquire() as connection:
             rows = await connection.fetch(_DESTINATIONS, list(tenant_ids), list(subscription_ids))
+        await self._vault.load(
+            (row["tenant_id"], sealed) for row in rows for sealed in (row["auth"], *row["keys"]) if sealed is not None
+        )
         found: dict[UUID, Destination] = {}
         for row in rows:
             try:
@@ -88,12 +89,10 @@ class DestinationLoader:
             body_format=BodyFormat(row["body_format"]),
             content_type=row["content_type"],
             headers=tuple(headers.items()),
-            auth=NoAuth()
-            if auth is None
-            else parse_auth(self._key_ring.decrypt(auth, tenant_id=tenant_id, purpose=AUTH_PURPOSE)),
+            auth=NoAuth() if auth is None else parse_auth(self._opened(auth, tenant_id, SIGN_IN.purpose(row["id"]))),
             keys=tuple(
-                TimedKey(read_key(self._key_ring.decrypt(secret, tenant_id=tenant_id, purpose=KEY_PURPOSE)), end)
-                for secret, end in zip(row["keys"], row["key_ends"], strict=True)
+                TimedKey(read_key(self._opened(secret, tenant_id, SIGNING_KEY.purpose(key_id))), end)
+                for key_id, secret, end in zip(row["key_ids"], row["keys"], row["key_ends"], strict=True)
             ),
             timeout_s=row["timeout_s"],
             retry=RetryPolicy.model_validate_json(row["retry_policy"]),
@@ -104,13 +103,17 @@ class DestinationLoader:
             status=SubscriptionStatus(row["status"]),
         )
 
+    def _opened(self, sealed: bytes, tenant_id: UUID, purpose: str) -> str:
+        return self._vault.open_loaded(sealed, tenant_id=tenant_id, purpose=purpose)
+
 
 _DESTINATIONS = """
-SELECT s.*, k.secrets AS keys, k.ends AS key_ends
+SELECT s.*, k.ids AS key_ids, k.secrets AS keys, k.ends AS key_ends
   FROM unnest($1::uuid[], $2::uuid[]) AS u (t, i)
   JOIN subscriptions s ON s.tenant_id = u.t AND s.id = u.i
  CROSS JOIN LATERAL (
-   SELECT coalesce(array_agg(k.secret ORDER BY k.id DESC), '{}') AS secrets,
+   SELECT coalesce(array_agg(k.id ORDER BY k.id DESC), '{}') AS ids,
+          coalesce(array_agg(k.secret ORDER BY k.id DESC), '{}') AS secrets,
           coalesce(array_agg(k.expires_at ORDER BY k.id DESC), '{}') AS ends
      FROM subscription_keys k
     WHERE k.tenant_id = s.tenant_id AND k.subscription_id = s.id

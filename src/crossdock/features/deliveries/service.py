@@ -5,6 +5,7 @@ that none stays open while somebody else's server thinks.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +23,6 @@ from crossdock.connectors.webhooks.standard import (
 from crossdock.db.audit import Actor, record
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
-from crossdock.features.deliveries.destinations import AUTH_PURPOSE, KEY_PURPOSE
 from crossdock.features.deliveries.errors import (
     InvalidSubscriptionError,
     SubscriptionNotFoundError,
@@ -48,15 +48,24 @@ from crossdock.features.deliveries.schemas import (
     SubscriptionSettings,
     SubscriptionStats,
 )
+from crossdock.features.deliveries.sealed_columns import SIGN_IN, SIGNING_KEY
 from crossdock.features.deliveries.trial import Trial
+from crossdock.features.vault.service import Vault
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.breaker import Breaker, BreakerPolicy
-from crossdock.gateway.destination_auth import NoAuth, dump_auth, header_names, parse_auth, validate_auth
+from crossdock.gateway.destination_auth import (
+    DestinationAuth,
+    NoAuth,
+    dump_auth,
+    header_names,
+    parse_auth,
+    validate_auth,
+)
 from crossdock.gateway.headers import validate_custom_headers
 from crossdock.gateway.urls import parse_destination_url
 from crossdock.http.pagination import PageRequest
 from crossdock.kit.clock import Clock
-from crossdock.kit.crypto import KeyRing
+from crossdock.kit.crypto import EncryptionError
 from crossdock.kit.errors import Fault
 from crossdock.kit.ids import IdKind, format_id, new_uuid
 
@@ -79,14 +88,14 @@ class SubscriptionService:
         self,
         *,
         database: Database,
-        key_ring: KeyRing,
+        vault: Vault,
         trial: Trial,
         changes: ChangeFeed,
         limits: SubscriptionLimits,
         clock: Clock,
     ) -> None:
         self._database = database
-        self._key_ring = key_ring
+        self._vault = vault
         self._trial = trial
         self._changes = changes
         self._limits = limits
@@ -112,7 +121,6 @@ class SubscriptionService:
         TooManySubscriptionsError.
         """
         self._check(given)
-        secret, key = self._new_key(tenant_id, given.signing, given.secret)
         async with self._database.tenant(tenant_id) as session:
             repository = SubscriptionRepository(session)
             if await repository.count_locked(tenant_id) >= self._limits.most:
@@ -127,10 +135,10 @@ class SubscriptionService:
                 failed_in_row=0,
                 created_at=self._clock.now(),
             )
-            self._apply(subscription, given)
+            await self._apply(session, subscription, given)
             repository.add(subscription)
             await session.flush()
-            key.subscription_id = subscription.id
+            secret, key = await self._new_key(session, subscription, given.signing, given.secret)
             repository.add(key)
             await session.flush()
             shown = await _detail(repository, subscription)
@@ -166,7 +174,7 @@ class SubscriptionService:
         async with self._database.tenant(tenant_id) as session:
             repository = SubscriptionRepository(session)
             subscription = await _found(repository, subscription_id, locked=True)
-            given = _validated(self._settings_of(subscription) | changes)
+            given = _validated(await self._settings_of(session, subscription) | changes)
             self._check(given)
             shown = await self._change(session, actor, subscription, given)
         self._announce(subscription)
@@ -207,8 +215,7 @@ class SubscriptionService:
             subscription = await _found(repository, subscription_id, locked=True)
             old_keys = await repository.keys(subscription_id)
             kind = given.signing or (old_keys[0].kind if old_keys else KeyKind.SYMMETRIC)
-            secret, key = self._new_key(tenant_id, kind, given.secret)
-            key.subscription_id = subscription_id
+            secret, key = await self._new_key(session, subscription, kind, given.secret)
             end = self._clock.now() + timedelta(seconds=given.overlap_s)
             for old in old_keys:
                 old.expires_at = end if old.expires_at is None else min(old.expires_at, end)
@@ -265,7 +272,7 @@ class SubscriptionService:
     ) -> SubscriptionDetail:
         old = SubscriptionOut.of(subscription)
         moved = subscription.url != given.url
-        self._apply(subscription, given)
+        await self._apply(session, subscription, given)
         if moved and subscription.status is _ACTIVE:
             subscription.status = SubscriptionStatus.UNVERIFIED
             subscription.status_reason = "Its URL changed; verify it again."
@@ -279,8 +286,8 @@ class SubscriptionService:
         validate_auth(given.auth, policy=self._limits.policy)
         validate_custom_headers(given.headers, taken=header_names(given.auth))
 
-    def _apply(self, subscription: Subscription, given: SubscriptionSettings) -> None:
-        plain = NoAuth()
+    async def _apply(self, session: AsyncSession, subscription: Subscription, given: SubscriptionSettings) -> None:
+        auth = await self._sealed(session, subscription, given.auth)
         subscription.name = given.name
         subscription.description = given.description
         subscription.url = given.url
@@ -291,11 +298,7 @@ class SubscriptionService:
         subscription.content_type = given.content_type
         subscription.headers = dict(given.headers)
         subscription.auth_kind = given.auth.kind
-        subscription.auth = (
-            None
-            if given.auth == plain
-            else self._key_ring.encrypt(dump_auth(given.auth), tenant_id=subscription.tenant_id, purpose=AUTH_PURPOSE)
-        )
+        subscription.auth = auth
         subscription.timeout_s = given.timeout_s
         subscription.retry_policy = given.retry_policy.model_dump(mode="json", exclude_none=True)
         subscription.max_concurrency = given.max_concurrency
@@ -303,31 +306,56 @@ class SubscriptionService:
         subscription.ordered = given.ordered
         subscription.updated_at = self._clock.now()
 
-    def _settings_of(self, subscription: Subscription) -> dict[str, Any]:
-        auth = (
-            NoAuth()
-            if subscription.auth is None
-            else parse_auth(
-                self._key_ring.decrypt(subscription.auth, tenant_id=subscription.tenant_id, purpose=AUTH_PURPOSE)
-            )
+    async def _sealed(self, session: AsyncSession, subscription: Subscription, auth: DestinationAuth) -> bytes | None:
+        """The sign-in as it is stored; as it stands if it is the same, so that its age is not forgotten."""
+        if auth == NoAuth():
+            return None
+        with suppress(EncryptionError):  # one that cannot be opened any more is replaced
+            if auth == await self._auth_of(session, subscription):
+                return subscription.auth
+        return await self._vault.seal(
+            session,
+            tenant_id=subscription.tenant_id,
+            purpose=SIGN_IN.purpose(subscription.id),
+            secret=dump_auth(auth),
         )
+
+    async def _auth_of(self, session: AsyncSession, subscription: Subscription) -> DestinationAuth:
+        if subscription.auth is None:
+            return NoAuth()
+        opened = await self._vault.open(
+            subscription.auth,
+            tenant_id=subscription.tenant_id,
+            purpose=SIGN_IN.purpose(subscription.id),
+            session=session,
+        )
+        return parse_auth(opened)
+
+    async def _settings_of(self, session: AsyncSession, subscription: Subscription) -> dict[str, Any]:
         columns = {
             name: getattr(subscription, name)
             for name in SubscriptionSettings.model_fields
             if name not in {"auth", "format"}
         }
-        return columns | {"auth": auth, "format": subscription.body_format}
+        return columns | {"auth": await self._auth_of(session, subscription), "format": subscription.body_format}
 
-    def _new_key(self, tenant_id: UUID, kind: KeyKind, secret: str | None) -> tuple[str, SubscriptionKey]:
+    async def _new_key(
+        self, session: AsyncSession, subscription: Subscription, kind: KeyKind, secret: str | None
+    ) -> tuple[str, SubscriptionKey]:
         if secret is None:
             secret = new_symmetric_secret() if kind is KeyKind.SYMMETRIC else new_asymmetric_secret()
         key = read_key(secret, pointer="/secret")
         public = key.public if isinstance(key, AsymmetricKey) else None
+        tenant_id, key_id = subscription.tenant_id, new_uuid()
+        sealed = await self._vault.seal(
+            session, tenant_id=tenant_id, purpose=SIGNING_KEY.purpose(key_id), secret=secret
+        )
         return secret, SubscriptionKey(
             tenant_id=tenant_id,
-            id=new_uuid(),
+            id=key_id,
+            subscription_id=subscription.id,
             kind=KeyKind.SYMMETRIC if public is None else KeyKind.ASYMMETRIC,
-            secret=self._key_ring.encrypt(secret, tenant_id=tenant_id, purpose=KEY_PURPOSE),
+            secret=sealed,
             public_key=public,
             created_at=self._clock.now(),
         )

@@ -157,6 +157,7 @@ class DoorTable:
         repository = EndpointRepository(session)
         endpoints = await repository.open_endpoints()
         secrets = await repository.secrets_of([endpoint.id for endpoint in endpoints])
+        await self._secret_box.load(session, (secret for of_endpoint in secrets.values() for secret in of_endpoint))
         return {endpoint.path: self._door(endpoint, secrets.get(endpoint.id, ())) for endpoint in endpoints}
 
     def _door(self, endpoint: Endpoint, secrets: Sequence[EndpointSecret]) -> Door:

@@ -115,7 +115,9 @@ class RefusalSamples:
         async with self._database.tenant(tenant_id) as session:
             repository = RefusalRepository(session)
             for preset in presets:
-                for owned in await repository.secrets_with_preset(preset):
+                found = await repository.secrets_with_preset(preset)
+                await self._secret_box.load(session, (owned.secret for owned in found))
+                for owned in found:
                     try:
                         known[preset].append((owned, self._secret_box.open(owned.secret)))
                     except CrossdockError:

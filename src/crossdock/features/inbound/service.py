@@ -102,7 +102,10 @@ class EndpointService:
             session.add(endpoint)
             await _flush(session)
             if secret is not None:
-                session.add(self._secret_box.seal(secret, tenant_id=tenant_id, endpoint_id=endpoint.id, now=now))
+                sealed = await self._secret_box.seal(
+                    session, secret, tenant_id=tenant_id, endpoint_id=endpoint.id, now=now
+                )
+                session.add(sealed)
                 await session.flush()
             shown = await self._view(repository, endpoint)
             _audit(session, actor, endpoint, "webhook_endpoint.create", old=None, new=shown)
@@ -150,7 +153,8 @@ class EndpointService:
             if secret is None:
                 raise _no_secret_to_rotate(preset)
             await self._let_expire(repository, endpoint, timedelta(seconds=given.overlap_s))
-            session.add(self._secret_box.seal(secret, tenant_id=tenant_id, endpoint_id=endpoint_id, now=now))
+            sealed = await self._secret_box.seal(session, secret, tenant_id=tenant_id, endpoint_id=endpoint_id, now=now)
+            session.add(sealed)
             await session.flush()
             shown = await self._view(repository, endpoint)
             _audit(session, actor, endpoint, "webhook_endpoint.rotate_secret", old=old, new=shown)

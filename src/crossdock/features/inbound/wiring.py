@@ -25,10 +25,10 @@ from crossdock.features.inbound.service import EndpointService
 from crossdock.features.inbound.sweep import InboundSweep
 from crossdock.features.inbound.tasks import PROCESS_TIMEOUT_S, RETRY, InboundTasks
 from crossdock.features.inbound.worker_repository import WorkerRepository
+from crossdock.features.vault.service import Vault
 from crossdock.gateway.transport import Transport
 from crossdock.jobs.tasks import RetryPolicy, TaskRegistry
 from crossdock.kit.clock import Clock
-from crossdock.kit.crypto import KeyRing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class InboundWork:
 def build_inbound(
     *,
     database: Database,
-    key_ring: KeyRing,
+    vault: Vault,
     changes: ChangeFeed,
     certificates: CertificateSource,
     handlers: HandlerRegistry,
@@ -97,7 +97,7 @@ def build_inbound(
     base_url: str | None,
 ) -> Inbound:
     """What an API needs, listening to `changes`; `base_url` is where the world reaches this hub."""
-    secret_box = SecretBox(key_ring=key_ring)
+    secret_box = SecretBox(vault=vault)
     doors = DoorTable(database=database, secret_box=secret_box, clock=clock)
     changes.on_change(doors.on_change)
     intake = Intake(database=database, clock=clock)

@@ -1,0 +1,28 @@
+"""The configured encryption keys while a process runs."""
+
+from collections.abc import Callable, Sequence
+
+from crossdock.kit.crypto import EncryptionError, KeyRing
+
+
+class Ring:
+    """The key ring, read again when a key is wanted that was not in it: another process may have added it."""
+
+    def __init__(self, read: Callable[[], Sequence[str]]) -> None:
+        self._read = read
+        self._ring = KeyRing(read())
+
+    @property
+    def now(self) -> KeyRing:
+        """The ring as it was last read."""
+        return self._ring
+
+    def holding(self, key_id: str) -> KeyRing:
+        """A ring with this key in it; raises EncryptionError where none has it."""
+        if key_id not in self._ring.key_ids:
+            self._ring = KeyRing(self._read())
+        if key_id not in self._ring.key_ids:
+            raise EncryptionError(
+                f"The encryption key {key_id} is needed and not in CROSSDOCK_ENCRYPTION_KEYS; add that key again."
+            )
+        return self._ring
