@@ -35,6 +35,8 @@ class IdKind(StrEnum):
     REFUSAL = "rfs"
     WORKER = "wrk"
     SIGNING_KEY = "sky"
+    INTEGRATION = "int"
+    INTEGRATION_LOG = "ilg"
 
 
 def new_uuid() -> UUID:
