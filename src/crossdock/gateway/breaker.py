@@ -1,10 +1,15 @@
-"""A circuit breaker: after failures in a row it holds calls back, then probes, then closes again."""
+"""A circuit breaker: after failures in a row it holds calls back, then probes, then closes again.
+
+Or after too many failures, or slow calls, among the last while's calls.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from crossdock.gateway.outcome_window import OutcomeWindow, RateRule
 
 
 class BreakerState(StrEnum):
@@ -17,11 +22,15 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a breaker opens, for how many seconds, and how many good probes close it."""
+    """When a breaker opens, for how many seconds, and how many good probes close it.
+
+    It opens after `failures` in a row; with `rates`, by those instead.
+    """
 
     failures: int = 5
     open_s: float = 60
     successes: int = 3
+    rates: RateRule | None = None
 
 
 class Breaker:
@@ -35,12 +44,16 @@ class Breaker:
         self._failures = 0
         self._successes = 0
         self._probing = False
+        self._window: OutcomeWindow | None = None
         self.state = BreakerState.CLOSED
         self.open_until: datetime | None = None
         if saved:
             self.state = BreakerState(saved["state"])
+            self._failures = int(saved.get("failures", 0))
             self._successes = int(saved["successes"])
             self.open_until = datetime.fromisoformat(saved["open_until"]) if saved["open_until"] else None
+        if policy.rates is not None:
+            self._window = OutcomeWindow(policy.rates, saved.get("window", ()) if saved else ())
 
     def save(self) -> dict[str, Any] | None:
         """The state for the next owner; None when there is nothing to remember."""
@@ -50,6 +63,16 @@ class Breaker:
             "state": self.state.value,
             "successes": self._successes,
             "open_until": self.open_until.isoformat() if self.open_until else None,
+        }
+
+    def save_all(self) -> dict[str, Any]:
+        """The state with all that a closed breaker counts, for others who see the same calls."""
+        return {
+            "state": self.state.value,
+            "failures": self._failures,
+            "successes": self._successes,
+            "open_until": self.open_until.isoformat() if self.open_until else None,
+            "window": self._window.save() if self._window is not None else [],
         }
 
     def allows(self, now: datetime) -> bool:
@@ -90,10 +113,20 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN:
             self._open(now)
             return False
-        if self._failures >= self._policy.failures:
+        if self._policy.rates is None and self._failures >= self._policy.failures:
             self._open(now)
             return True
         return False
+
+    def counted(self, now: datetime, *, calls: int, failures: int, slow: int) -> bool:
+        """Calls ended that were no probes, and so many in all; whether the breaker opened by their rates."""
+        if self._window is None or self.state is not BreakerState.CLOSED:
+            return False
+        self._window.add(now.timestamp(), calls=calls, failures=failures, slow=slow)
+        if not self._window.trips(now.timestamp()):
+            return False
+        self._open(now)
+        return True
 
     def abandoned(self, *, probe: bool) -> None:
         """A call ended without telling anything about the destination."""
@@ -109,3 +142,5 @@ class Breaker:
         self.open_until = now + timedelta(seconds=self._policy.open_s)
         self._failures = 0
         self._probing = False
+        if self._policy.rates is not None:
+            self._window = OutcomeWindow(self._policy.rates)
