@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from crossdock.api.app import hub_api
 from crossdock.cli.command_group import LaterCommand
 from crossdock.cli.main import app
+from crossdock.connectors.manifest.loader import schema_text
 from crossdock.connectors.webhooks import Preset, SecretOrigin, presets
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
 from crossdock.settings import Settings
@@ -83,6 +84,7 @@ GENERATED: dict[Path, Callable[[], str]] = {
     _DOCS / "openapi.json": openapi,
     _DOCS / "reference" / "cli.md": cli_reference,
     _DOCS / "reference" / "settings.md": settings_reference,
+    _DOCS / "reference" / "manifest.schema.json": schema_text,
     _DOCS / "reference" / "webhook-presets.md": presets_reference,
 }
 
