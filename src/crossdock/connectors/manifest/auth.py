@@ -163,9 +163,7 @@ class OAuth2Auth(_Method):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.oauth is None) == (self.oauth_in is None):
-            raise ValueError(
-                "OAuth's settings are either here, in `oauth`, or in the property that `oauth_in` names."
-            )
+            raise ValueError("OAuth's settings are either here, in `oauth`, or in the property that `oauth_in` names.")
         return self
 
     def settings(self, config: Mapping[str, Any]) -> OAuthSettings:

@@ -233,9 +233,7 @@ class Manifest(_Part):
         properties = self.spec.get("properties", {})
         for method in self.auth:
             if method.kind == "oauth2" and method.oauth_in is not None and method.oauth_in not in properties:
-                raise ValueError(
-                    f"`spec` has no property {method.oauth_in!r}, where `auth` looks for settings."
-                )
+                raise ValueError(f"`spec` has no property {method.oauth_in!r}, where `auth` looks for settings.")
         known = {*(f"config.{name}" for name in properties), *(f"values.{name}" for name in told)}
         for template in self._templates():
             for name in sorted(names_in(template) - known):

@@ -1,0 +1,190 @@
+"""Integrations as calls need them: manifest found, credentials opened, all in memory until something changes."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+from uuid import UUID
+
+from crossdock.connectors.manifest import AuthMethod, Manifest, ProviderLibrary
+from crossdock.connectors.manifest.addressing import base_url, variables, with_defaults
+from crossdock.db.changes import Change, ChangeFeed
+from crossdock.db.engine import Database
+from crossdock.features.integrations.configuration import auth_method
+from crossdock.features.integrations.credentials import Credentials, parse
+from crossdock.features.integrations.errors import IntegrationNotActiveError, IntegrationNotFoundError
+from crossdock.features.integrations.models import Environment, Integration, IntegrationStatus
+from crossdock.features.integrations.options import IntegrationOptions
+from crossdock.features.integrations.repository import IntegrationRepository
+from crossdock.features.integrations.sealed_columns import CREDENTIALS
+from crossdock.features.vault.service import Vault
+from crossdock.gateway.transport import TlsIdentity
+
+# One takes a few KB.
+_MOST_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One integration, ready to make calls with.
+
+    `config` has the schema's defaults in it. `credentials` are in clear. Two of the same `revision` reach the
+    provider alike. `authorized` says that a person has consented, where that is needed.
+    """
+
+    tenant_id: UUID
+    integration_id: UUID
+    revision: int
+    name: str
+    status: IntegrationStatus
+    status_reason: str | None
+    environment: Environment
+    manifest: Manifest
+    method: AuthMethod
+    config: Mapping[str, Any]
+    credentials: Mapping[str, str] = field(repr=False)
+    options: IntegrationOptions
+    authorized: bool
+
+    def base_url(self, values: Mapping[str, str] | None = None) -> str | None:
+        """Where the API is, without a slash at the end; `values` is what the provider told with its tokens.
+
+        None while that is not known and needed. Raises InterpolationError.
+        """
+        return base_url(self.manifest, self.environment.value, config=self.config, values=values)
+
+    def variables(self, values: Mapping[str, str] | None = None) -> dict[str, str]:
+        """What the manifest's templates are filled with: `config.x` and `values.x`."""
+        return variables(self.manifest, config=self.config, values=values)
+
+    def tls(self) -> TlsIdentity | None:
+        """The client certificate that calls present, and whom they trust, if anything is set."""
+        given = [self.credentials.get(name) for name in ("tls_certificate", "tls_private_key", "tls_ca")]
+        if not any(given):
+            return None
+        certificate, key, authority = given
+        return TlsIdentity(certificate_pem=certificate, private_key_pem=key, ca_pem=authority)
+
+
+class OutsideSecrets(Protocol):
+    """Knows the secrets that references lead to."""
+
+    async def resolve(self, tenant_id: UUID, value: Mapping[str, Any]) -> str:
+        """The secret behind a reference."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A connection without its secrets from outside, and all its credentials, with references."""
+
+    connection: Connection
+    credentials: Credentials = field(repr=False)
+
+
+class ConnectionLoader:
+    """Gives connections, from memory while nothing about them changes."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        vault: Vault,
+        outside: OutsideSecrets,
+        library: ProviderLibrary,
+        changes: ChangeFeed,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._outside = outside
+        self._library = library
+        self._kept: OrderedDict[tuple[UUID, UUID], _Kept] = OrderedDict()
+        self._changes_heard = 0
+        changes.on_change(self._changed)
+
+    async def active(self, tenant_id: UUID, integration_id: UUID) -> Connection:
+        """As `load`; raises IntegrationNotActiveError for one that makes no calls."""
+        connection = await self.load(tenant_id, integration_id)
+        if connection.status is not IntegrationStatus.ACTIVE:
+            why = f" {connection.status_reason}" if connection.status_reason else ""
+            raise IntegrationNotActiveError(
+                f"The integration is {connection.status.value.replace('_', ' ')}, so it makes no calls.{why}"
+            )
+        return connection
+
+    async def load(self, tenant_id: UUID, integration_id: UUID) -> Connection:
+        """The connection, whatever its state.
+
+        Raises IntegrationNotFoundError, UnknownProviderError when its manifest is gone, EncryptionError, and
+        what a secret store outside raises.
+        """
+        kept = self._kept.get((tenant_id, integration_id))
+        if kept is None:
+            kept = await self._read(tenant_id, integration_id)
+        else:
+            self._kept.move_to_end((tenant_id, integration_id))
+        return replace(kept.connection, credentials=await self._resolved(tenant_id, kept.credentials))
+
+    async def of(self, integration: Integration, credentials: Credentials) -> Connection:
+        """The connection of a row that is not stored yet, with these credentials."""
+        made = self._made(integration)
+        return replace(made, credentials=await self._resolved(integration.tenant_id, credentials))
+
+    async def opened(self, integration: Integration) -> Credentials:
+        """A row's credentials, with references as they are."""
+        if integration.credentials is None:
+            return {}
+        return parse(
+            await self._vault.open(
+                integration.credentials,
+                tenant_id=integration.tenant_id,
+                purpose=CREDENTIALS.purpose(integration.id),
+            )
+        )
+
+    async def _read(self, tenant_id: UUID, integration_id: UUID) -> _Kept:
+        changes_before = self._changes_heard
+        async with self._database.tenant(tenant_id) as session:
+            integration = await IntegrationRepository(session).find(integration_id)
+        if integration is None:
+            raise IntegrationNotFoundError
+        kept = _Kept(self._made(integration), await self.opened(integration))
+        if self._changes_heard == changes_before:
+            self._kept[tenant_id, integration_id] = kept
+            if len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        return kept
+
+    def _made(self, integration: Integration) -> Connection:
+        manifest = self._library.find(integration.provider, integration.provider_version)
+        _, method = auth_method(manifest, integration.auth_method)
+        return Connection(
+            tenant_id=integration.tenant_id,
+            integration_id=integration.id,
+            revision=integration.revision,
+            name=integration.name,
+            status=integration.status,
+            status_reason=integration.status_reason,
+            environment=integration.environment,
+            manifest=manifest,
+            method=method,
+            config=with_defaults(manifest, integration.config),
+            credentials={},
+            options=IntegrationOptions.model_validate(integration.options),
+            authorized=integration.authorized_at is not None,
+        )
+
+    async def _resolved(self, tenant_id: UUID, credentials: Credentials) -> dict[str, str]:
+        """All in clear; what lies in a store outside is asked for there, or has been a moment ago."""
+        return {
+            name: value if isinstance(value, str) else await self._outside.resolve(tenant_id, value)
+            for name, value in credentials.items()
+        }
+
+    def _changed(self, change: Change | None) -> None:
+        if change is None:
+            self._changes_heard += 1
+            self._kept.clear()
+        elif change.kind == "integration":
+            self._changes_heard += 1
+            self._kept.pop((UUID(change.tenant_id), UUID(change.entity_id)), None)

@@ -1,0 +1,96 @@
+"""Questions about integrations and what happened to them, within one tenant's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
+
+from crossdock.features.integrations.models import (
+    Environment,
+    Health,
+    Integration,
+    IntegrationLogEntry,
+    IntegrationStatus,
+    LogLevel,
+)
+from crossdock.http.pagination import PageRequest, newest_first
+
+
+QueryT = TypeVar("QueryT", bound=Select[Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which integrations a list shows: those that are all of what is given."""
+
+    text: str | None = None
+    provider: str | None = None
+    category: str | None = None
+    status: IntegrationStatus | None = None
+    environment: Environment | None = None
+    owner: str | None = None
+    health: Health | None = None
+
+    def narrowing(self, query: QueryT) -> QueryT:
+        """The query with these conditions."""
+        for name in ("provider", "category", "status", "environment", "owner", "health"):
+            value = getattr(self, name)
+            if value is not None:
+                query = query.where(getattr(Integration, name) == value)
+        if self.text:
+            places = (Integration.name, Integration.description, Integration.owner, Integration.external_id)
+            query = query.where(or_(*(place.icontains(self.text, autoescape=True) for place in places)))
+        return query
+
+
+class IntegrationRepository:
+    """Queries over one tenant's integrations."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def page(self, page: PageRequest, wanted: Wanted) -> Sequence[Integration]:
+        """One page of integrations, newest first, and one more if another page follows; without what is large."""
+        query = wanted.narrowing(select(Integration)).options(
+            defer(Integration.config, raiseload=True),
+            defer(Integration.credentials, raiseload=True),
+            defer(Integration.custom_fields, raiseload=True),
+        )
+        return (await self._session.scalars(newest_first(query, Integration.id, page))).all()
+
+    async def find(self, integration_id: UUID, *, locked: bool = False) -> Integration | None:
+        """The integration of this id; `locked` against changes by others."""
+        query = select(Integration).where(Integration.id == integration_id)
+        return await self._session.scalar(query.with_for_update() if locked else query)
+
+    async def active_in_category(self, integration: Integration) -> Integration | None:
+        """The other one that is active in the integration's exclusive category and environment, locked."""
+        query = select(Integration).where(
+            Integration.category == integration.category,
+            Integration.environment == integration.environment,
+            Integration.status == IntegrationStatus.ACTIVE,
+            Integration.exclusive,
+            Integration.id != integration.id,
+        )
+        return await self._session.scalar(query.with_for_update())
+
+    def add(self, row: Integration | IntegrationLogEntry) -> None:
+        """Add an integration, or a line to its log."""
+        self._session.add(row)
+
+    async def remove(self, integration: Integration) -> None:
+        """Delete an integration and all that hangs on it."""
+        await self._session.delete(integration)
+
+    async def log(
+        self, page: PageRequest, *, integration_id: UUID, level: LogLevel | None = None
+    ) -> Sequence[IntegrationLogEntry]:
+        """One page of what happened to an integration, newest first, and one more if another page follows."""
+        query = select(IntegrationLogEntry).where(IntegrationLogEntry.integration_id == integration_id)
+        if level is not None:
+            query = query.where(IntegrationLogEntry.level == level)
+        return (await self._session.scalars(newest_first(query, IntegrationLogEntry.id, page))).all()
