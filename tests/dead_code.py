@@ -31,6 +31,7 @@ _USED = {
     "visit_comparator": "jmespath's visitor",
     "notify": "PgQueuer's driver protocol",
     "tm": "PgQueuer's driver protocol",
+    "periodic_flush": "PgQueuer's buffers",
     "FixedClock": "tests, here and of those who build on Crossdock",
     "advance": "tests, as FixedClock",
     "Trace": "a quoted annotation",

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,9 @@ __all__ = ["data_dir", "folder", "made", "made_dir"]
 
 
 @asynccontextmanager
-async def _kept(data_dir: Path) -> AsyncIterator[embedded.EmbeddedServer]:
+async def _kept(data_dir: Path, *, every_s: float = 0.05) -> AsyncIterator[embedded.EmbeddedServer]:
     server = embedded.start(data_dir)
-    keeper = EmbeddedKeeper(data_dir=data_dir, every_s=0.05)
+    keeper = EmbeddedKeeper(data_dir=data_dir, every_s=every_s)
     keeper.start()
     try:
         yield server
@@ -48,6 +49,27 @@ async def test_a_killed_server_comes_back_under_its_address(made_dir: Path, kill
             return embedded.status(made_dir).pid not in {None, server.pid} and await _answer(server.dsn)
 
         await eventually(revived, what="the server's return")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell of another's end")
+async def test_that_a_server_ended_is_heard_without_another_look(made_dir: Path) -> None:
+    async with _kept(made_dir, every_s=3600) as server:
+        pid = server.pid
+        for _ in range(2):  # the one that was revived is watched too
+            os.kill(pid, signal.SIGKILL)
+
+            async def revived(killed: int = pid) -> bool:
+                return embedded.status(made_dir).pid not in {None, killed} and await _answer(server.dsn)
+
+            await eventually(revived, what="the server's return")
+            pid = embedded.status(made_dir).pid or 0
+
+
+async def test_where_no_end_is_told_the_server_is_looked_after(made_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EmbeddedKeeper, "_watch", lambda _keeper, _pid: False)
+    async with _kept(made_dir) as server:
+        os.kill(server.pid, signal.SIGKILL)
+        await eventually(lambda: embedded.status(made_dir).pid not in {None, server.pid}, what="the server's return")
 
 
 async def test_a_server_that_somebody_stopped_comes_back_while_it_is_used(made_dir: Path) -> None:

@@ -40,10 +40,14 @@ class Ledger:
 
 
 @asynccontextmanager
-async def running(database: Database, task: Task, *, takeover_after_s: float = 15) -> AsyncIterator[JobRunner]:
+async def running(
+    database: Database, task: Task, *, takeover_after_s: float = 15, look_every_s: float = 0.1
+) -> AsyncIterator[JobRunner]:
     registry = TaskRegistry()
     registry.add(task)
-    runner = JobRunner(database=database, registry=registry, takeover_after_s=takeover_after_s, look_every_s=0.1)
+    runner = JobRunner(
+        database=database, registry=registry, takeover_after_s=takeover_after_s, look_every_s=look_every_s
+    )
     runner.start()
     try:
         yield runner
@@ -179,6 +183,53 @@ async def test_the_job_of_a_dead_worker_is_taken_over(database: Database) -> Non
     ledger = Ledger()
     async with running(database, ledger.task()):
         await eventually(lambda: ledger.finished == [b"orphan"])
+
+
+async def test_a_retry_is_tried_when_it_is_due_without_another_look(database: Database) -> None:
+    async def fail_once(run: TaskRun) -> None:
+        if run.try_number == 1:
+            raise RuntimeError("not yet")
+
+    ledger = Ledger(fail_once)
+    async with running(database, ledger.task(), look_every_s=3600):
+        await put(database, b"a")
+        await eventually(lambda: ledger.finished == [b"a"])
+
+
+async def test_a_job_put_off_runs_when_it_is_due_without_another_look(database: Database) -> None:
+    ledger = Ledger()
+    async with running(database, ledger.task(), look_every_s=3600):
+        async with database.pool(Role.INGEST).acquire() as connection, connection.transaction():
+            await enqueue(connection, [NewJob(task="work", payload=b"later", delay_s=0.5)])
+        await eventually(lambda: ledger.finished == [b"later"])
+
+
+async def test_a_dead_workers_job_is_taken_over_when_its_time_is_up_without_another_look(database: Database) -> None:
+    await put(database, b"orphan")
+    await database.pool(Role.WORKER).execute(
+        "UPDATE pgqueuer SET status = 'picked', queue_manager_id = gen_random_uuid(), heartbeat = now()"
+    )
+    ledger = Ledger()
+    async with running(database, ledger.task(), takeover_after_s=0.5, look_every_s=3600):
+        await eventually(lambda: ledger.finished == [b"orphan"])
+
+
+async def test_a_listener_that_is_cut_off_is_replaced_at_once(database_url: str, database: Database) -> None:
+    ledger = Ledger()
+    async with running(database, ledger.task(), look_every_s=3600):
+        await put(database, b"heard")
+        await eventually(lambda: ledger.finished == [b"heard"])
+        owner = await asyncpg.connect(database_url)
+        try:
+            cut_off = await owner.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'crossdock_jobs' AND datname = current_database()"
+            )
+        finally:
+            await owner.close()
+        assert len(cut_off) == 1
+        await put(database, b"not heard")
+        await eventually(lambda: ledger.finished == [b"heard", b"not heard"])
 
 
 async def test_a_job_that_kills_every_worker_is_buried(database: Database) -> None:

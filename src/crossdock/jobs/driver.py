@@ -10,16 +10,17 @@ from pgqueuer.ports.driver import Driver, NotifyCallback
 
 
 class PoolDriver(Driver):
-    """Like the library's own pool driver, with two differences.
+    """Like the library's own pool driver, with three differences.
 
-    A listening connection that dies costs the pool no place. And no notice is sent before it can be
-    heard: the library's first check of its own listener would sometimes fail, and end the run.
+    A listening connection that dies costs the pool no place, and sets `shutdown`. And no notice is sent before
+    it can be heard: the library's first check of its own listener would sometimes fail, and end the run.
     """
 
     def __init__(self, *, pool: "asyncpg.Pool[asyncpg.Record]", listener: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._pool = pool
         self._listener = listener
         self._shutdown = asyncio.Event()
+        listener.add_termination_listener(lambda _listener: self._shutdown.set())
         self._tm = TaskManager()
         self._listening = asyncio.Event()
 
@@ -43,7 +44,7 @@ class PoolDriver(Driver):
 
     @property
     def shutdown(self) -> asyncio.Event:
-        """Asked for by the library's interface; nothing sets it."""
+        """Set when the connection that listens is gone."""
         return self._shutdown
 
     @property

@@ -6,14 +6,13 @@ from datetime import timedelta
 
 import asyncpg
 import structlog
-from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import FailingListenerError
 
 from crossdock.db.engine import CONNECTION_LOST, Database, Role
 from crossdock.db.urls import libpq_url
 from crossdock.jobs.driver import PoolDriver
 from crossdock.jobs.execution import TaskExecutor
-from crossdock.jobs.queue import SETTINGS
+from crossdock.jobs.loop import QueueLoop
 from crossdock.jobs.store import JobStore
 from crossdock.jobs.tasks import TaskRegistry
 
@@ -32,8 +31,8 @@ class JobRunner:
     """Runs the registry's tasks until it is stopped; a database that goes away is waited for.
 
     A job whose worker has not been heard of for `takeover_after_s` is taken over; at most
-    `max_running` jobs run here at once. A new job rings; a retry that fell due and a job left by a
-    dead worker do not, and wait for the look that is taken every `look_every_s`.
+    `max_running` jobs run here at once. A new job rings, and when the next one falls due is known; a look is
+    taken every `look_every_s` all the same, since a notice may be lost, and another worker die with what it knew.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class JobRunner:
         registry: TaskRegistry,
         takeover_after_s: float = 15,
         max_running: int = 200,
-        look_every_s: float = 2,
+        look_every_s: float = 5,
     ) -> None:
         if max_running < 2 * _BATCH:
             raise ValueError(f"max_running must be at least {2 * _BATCH}, not {max_running}")
@@ -53,7 +52,7 @@ class JobRunner:
         self._max_running = max_running
         self._look_every = timedelta(seconds=look_every_s)
         self._stopping = asyncio.Event()
-        self._manager: QueueManager | None = None
+        self._loop: QueueLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -63,8 +62,8 @@ class JobRunner:
     async def stop(self, timeout_s: float = 20) -> None:
         """Take no more jobs and let those in hand finish; what has not by then goes back into the queue."""
         self._stopping.set()
-        if self._manager is not None:
-            self._manager.shutdown.set()
+        if self._loop is not None:
+            self._loop.shutdown.set()
         if self._task is None:
             return
         await asyncio.wait({self._task}, timeout=timeout_s)
@@ -103,18 +102,17 @@ class JobRunner:
                 await listener.close(timeout=1)
 
     async def _work(self, driver: PoolDriver) -> None:
-        store = JobStore(driver, takeover_after=self._takeover_after)
-        manager = QueueManager(store, channel=SETTINGS.channel)
+        rung = asyncio.Event()
+        store = JobStore(driver, takeover_after=self._takeover_after, ring=rung.set)
+        loop = QueueLoop(store=store, driver=driver, rung=rung)
         for task in self._registry:
-            manager.register_executor(task.name, TaskExecutor(task, store))
-        self._manager = manager
+            loop.register_executor(task.name, TaskExecutor(task, store))
+        self._loop = loop
         if self._stopping.is_set():
             return
-        await manager.run(
-            dequeue_timeout=self._look_every,
+        await loop.work(
             batch_size=_BATCH,
-            max_concurrent_tasks=self._max_running,
-            shutdown_on_listener_failure=True,
-            heartbeat_timeout=self._takeover_after,
-            log_aggregation_interval=timedelta(0),
+            most_running=self._max_running,
+            takeover_after=self._takeover_after,
+            look_every=self._look_every,
         )

@@ -1,5 +1,6 @@
 """The queue as a runner sees it: the library's queries, with what it would lose or leak put right."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -26,6 +27,17 @@ _RELEASE = """
 UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, updated = now(), execute_after = now()
  WHERE id = ANY($1::bigint[])"""
 
+# One look into the index for each task, and one at the heartbeats.
+_DUE_IN = """
+SELECT least((SELECT min(f.execute_after)
+                FROM unnest($1::text[]) AS t (name)
+               CROSS JOIN LATERAL (SELECT q.execute_after FROM pgqueuer q
+                                    WHERE q.entrypoint = t.name AND q.status = 'queued'
+                                    ORDER BY q.execute_after LIMIT 1) AS f),
+             (SELECT p.heartbeat + $2::interval FROM pgqueuer p
+               WHERE p.status = 'picked' AND p.entrypoint = ANY($1::text[])
+               ORDER BY p.heartbeat LIMIT 1)) - now() AS due_in"""
+
 
 class JobStore(Queries):
     """PgQueuer's queries, changed in four places.
@@ -35,11 +47,14 @@ class JobStore(Queries):
     - A job that a stopping runner interrupts goes back into the queue; the library would remove it.
     - A job whose workers keep dying is said to be deadly; the library would try it for ever.
     - Error texts are not stored: they may quote a payload, and these tables know no tenants.
+
+    `ring` is called when a job was put back: when the next one is due may have changed.
     """
 
-    def __init__(self, driver: Driver, *, takeover_after: timedelta) -> None:
+    def __init__(self, driver: Driver, *, takeover_after: timedelta, ring: Callable[[], None]) -> None:
         super().__init__(driver, **query_builders())
         self._takeover_after = takeover_after
+        self._ring = ring
         self._deadly: set[JobId] = set()
 
     def was_deadly(self, job_id: JobId) -> bool:
@@ -74,6 +89,13 @@ class JobStore(Queries):
             await super().retry_job(job, delay, None)
         except CONNECTION_LOST as error:
             _log.warning("job_retry_not_written", task=job.entrypoint, job_id=job.id, error=str(error))
+        self._ring()
+
+    async def due_in(self, tasks: Sequence[str], takeover_after: timedelta) -> timedelta | None:
+        """How long until a job of these tasks is due, or may be taken over from a dead worker; None without any."""
+        (row,) = await self.driver.fetch(_DUE_IN, list(tasks), takeover_after)
+        due_in = row["due_in"]
+        return due_in if isinstance(due_in, timedelta) else None
 
     async def log_jobs(self, job_status: list[tuple[Job, JOB_STATUS, TracebackRecord | None]]) -> None:
         """Remove finished jobs, and give back interrupted ones."""

@@ -24,9 +24,10 @@ _TICK_S = 1.0
 _MOST_CLAIMED_AT_ONCE = 200
 # A worker with its fair share leaves lanes to the others for this long before it takes them after all.
 _COURTESY_S = 1.0
-_RELEASED_LATELY_S = 60.0
-_WAKE_FORGOTTEN_EVERY_S = 2.0
-_WAKE_ALL_EVERY_S = 300.0
+# How often unowned lanes are looked at for deliveries that nobody was told of, and how long ago they were given back:
+# a commit that a release did not see ends soon after it, seldom later, and never later than a statement may take.
+_FORGOTTEN_LOOKS: tuple[tuple[float, float | None], ...] = ((2.0, 6.0), (20.0, 60.0), (300.0, None))
+_FORGET_WORKERS_EVERY_S = 300.0
 _LOOK_AGAIN_EVERY_S = 5.0
 # Sending stops this much before the lease ends, so that another's first attempt cannot meet our last.
 _LEASE_MARGIN = 0.75
@@ -50,8 +51,8 @@ class LeaseLoop:
         self._task: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
         self._stopped = False
-        self._next_forgotten = 0.0
-        self._next_wake_all = 0.0
+        self._next_forgotten = dict.fromkeys(_FORGOTTEN_LOOKS, 0.0)
+        self._next_forget_workers = 0.0
         self._next_look = 0.0
         self._courteous_until = 0.0
         changes.on_change(self._changed)
@@ -104,18 +105,23 @@ class LeaseLoop:
         if now - self._renewed_at >= self._lease_s / 3:
             await self._renew(now)
         await self._repository.release(self.worker_id, self._dispatcher.take_idle(now))
-        if now >= self._next_forgotten:
-            self._next_forgotten = now + _WAKE_FORGOTTEN_EVERY_S
-            await self._repository.wake_forgotten(released_within_s=_RELEASED_LATELY_S)
+        await self._wake_forgotten(now)
         if now >= self._next_look:
             # A publisher that thought it owned a lane may have told nobody of what it committed.
             self._next_look = now + _LOOK_AGAIN_EVERY_S
             self._dispatcher.wake(None)
-        if now >= self._next_wake_all:
-            self._next_wake_all = now + _WAKE_ALL_EVERY_S
-            await self._repository.wake_forgotten(released_within_s=None)
+        if now >= self._next_forget_workers:
+            self._next_forget_workers = now + _FORGET_WORKERS_EVERY_S
             await self._repository.forget_dead_workers()
         await self._claim()
+
+    async def _wake_forgotten(self, now: float) -> None:
+        """The widest of the looks that are due; it stands for the others too."""
+        due = [look for look, at in self._next_forgotten.items() if now >= at]
+        if due:
+            for look in due:
+                self._next_forgotten[look] = now + look[0]
+            await self._repository.wake_forgotten(released_within_s=due[-1][1])
 
     async def _renew(self, now: float) -> None:
         fleet = await self._repository.renew(self.worker_id, self._lease_s)
