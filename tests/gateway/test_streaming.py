@@ -332,6 +332,15 @@ async def test_framing_without_body_is_cut_long_before_the_cap(streams: Streamin
         await eventually(lambda: there.left == 1)
 
 
+async def test_single_words_may_come_as_they_are_spoken(streams: StreamingTransport) -> None:
+    async def behaviour(visit: Visit) -> None:
+        await visit.request()
+        await visit.say(CHUNKED + b"3\r\nyes\r\n" * 4000 + b"0\r\n\r\n")
+
+    async with destination(behaviour) as there:
+        assert await (await streams.open(get(there.url))).read() == b"yes" * 4000
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 async def test_an_answer_without_a_body_may_name_a_length(streams: StreamingTransport, status: str) -> None:
     async def behaviour(visit: Visit) -> None:

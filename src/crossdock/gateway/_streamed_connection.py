@@ -22,9 +22,10 @@ _MAX_UNREAD_BYTES = 256 * 1024
 # Beside the body: header lines and interim responses, then chunk sizes. A chunk of one byte takes six on the wire.
 _MAX_FRAMING_BYTES = 512 * 1024
 _FRAMING_PER_BYTE = 8
-# Each piece costs a call, however small it is.
+# Each piece costs a call, however small it is; who sends single words as they are spoken does so slowly.
 _FREE_PIECES = 4096
 _LEAST_PIECE_BYTES = 16
+_PIECES_PER_S = 500
 # uvloop's clock has whole milliseconds, so its timers come up to one too early.
 _CLOCK_STEP_S = 0.001
 _BODILESS = frozenset({204, 304})
@@ -76,9 +77,11 @@ class StreamedReader(ResponseReader):
         self._pieces += 1
         if self._size > self._cap:
             self._refuse(TOO_LARGE)
-        if self._pieces > _FREE_PIECES + self._size // _LEAST_PIECE_BYTES:
-            self._refuse(TOO_MANY_BYTES)
         self._body.append(data)
+
+    def pieces_beyond(self, allowed: float) -> bool:
+        """Whether the body has come in more pieces than its size and `allowed` explain."""
+        return self._pieces > allowed + self._size // _LEAST_PIECE_BYTES
 
     def _refuse(self, failure: Failure) -> None:
         self._failure = failure
@@ -102,7 +105,7 @@ class StreamedConnection(Connection):
         self.awaits_caller = False
         self._taken = 0
         self._reading_paused = self._writing_paused = False
-        self._read_timeout_s = self._total_by = self._moved_at = 0.0
+        self._read_timeout_s = self._total_by = self._asked_at = self._moved_at = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
 
@@ -114,7 +117,7 @@ class StreamedConnection(Connection):
         In each direction something must move every `read_timeout_s`; `deadline` is on the loop's clock.
         """
         self._over, self.failure, self.awaits_caller, self.request_whole, self._taken = False, None, False, True, 0
-        self._moved_at = self._loop.time()
+        self._asked_at = self._moved_at = self._loop.time()
         self._read_timeout_s, self._total_by = read_timeout_s, deadline
         answer = self.exchange(
             message,
@@ -184,6 +187,8 @@ class StreamedConnection(Connection):
             self.fail(failure)
         elif reader.whole:
             self._finish(None)
+        elif reader.pieces_beyond(_FREE_PIECES + _PIECES_PER_S * (self._moved_at - self._asked_at)):
+            self.fail(TOO_MANY_BYTES)
         elif reader.status is not None:
             self._come()
             if reader.body_bytes - self._taken > _MAX_UNREAD_BYTES:

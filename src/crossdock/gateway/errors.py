@@ -2,6 +2,7 @@
 
 TransportError            `maybe_sent` says whether the destination may have got the request
 ├── RequestError          cannot be sent as it stands: URL, header or client certificate
+│   └── PathRefusedError      400: its path is none below the provider's base URL
 ├── RequestBodyError      the request's body, which came piece by piece, did not come whole
 ├── CallerTooSlowError    the caller did not send its request, or take the response, in time
 ├── AddressBlockedError   the destination's address is one that must not be reached
@@ -12,11 +13,13 @@ TransportError            `maybe_sent` says whether the destination may have got
 ├── SendTimeoutError      too slow; `stage` says where
 ├── ConnectionLostError   the connection broke before the response was whole
 └── ResponseError         what came back is not HTTP, or its header is too large
-    └── ReplyTooLargeError    its body is larger than the caller accepts, or endless
+    ├── ReplyTooLargeError    its body is larger than the caller accepts, or endless
+    └── ReplyFormatError      its body is not what its content type says
 TokenFetchError           no access token for the destination; `retryable` says whether later may help
 └── GrantRevokedError     the permission behind the tokens is gone: a person has to connect anew
 LimitReachedError         429: the provider's rate limit leaves no room in the time that the call has
 BreakerOpenError          503: the provider failed several times, and is left alone for a while
+TooManyCallsError         503: as many calls of this integration are under way as may be, for too long
 """
 
 from enum import StrEnum
@@ -59,6 +62,13 @@ class RequestError(TransportError):
     """The request cannot be sent as it stands."""
 
     code = "request_invalid"
+
+
+class PathRefusedError(RequestError):
+    """The path is none below the provider's base URL."""
+
+    code = "path_refused"
+    status = 400
 
 
 class RequestBodyError(TransportError):
@@ -127,6 +137,12 @@ class ReplyTooLargeError(ResponseError):
     code = "reply_too_large"
 
 
+class ReplyFormatError(ResponseError):
+    """The response's body is not what its content type says."""
+
+    code = "reply_malformed"
+
+
 class TokenFetchError(CrossdockError):
     """No access token for the destination."""
 
@@ -158,3 +174,9 @@ class BreakerOpenError(UnavailableError):
     """The provider failed several times in a row, and is left alone for a while; nothing was sent."""
 
     code = "circuit_open"
+
+
+class TooManyCallsError(UnavailableError):
+    """As many calls of this integration are under way as may be; nothing was sent. Try again."""
+
+    code = "too_many_calls"
