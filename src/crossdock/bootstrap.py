@@ -42,6 +42,7 @@ from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.secret_box import ENDPOINT_SECRET
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
 from crossdock.features.vault.ring import Ring
+from crossdock.features.vault.rotation import Rotation
 from crossdock.features.vault.service import Vault
 from crossdock.files.disk import DiskFiles
 from crossdock.files.store import FileStore
@@ -55,7 +56,7 @@ from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import TaskRegistry
 from crossdock.kit.clock import Clock, SystemClock
 from crossdock.kit.crypto import new_key
-from crossdock.kit.secret_files import read_or_make
+from crossdock.kit.secret_files import read_or_make, write
 from crossdock.settings import Settings
 
 _TRIAL_METHODS = {
@@ -79,6 +80,7 @@ class Services:
     clock: Clock
     database: Database
     vault: Vault
+    rotation: Rotation
     operator_key: OperatorKey
     changes: ChangeFeed
     identity: Identity
@@ -145,7 +147,8 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
 
 
 def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Services:
-    vault = Vault(database=database, ring=Ring(partial(encryption_keys, settings)), clock=clock)
+    ring = Ring(partial(encryption_keys, settings))
+    vault = Vault(database=database, ring=ring, clock=clock)
     files = file_store(settings)
     bodies = Bodies(files=files, policy=_body_policy(settings))
     changes = ChangeFeed(dsn=database.dsn)
@@ -164,6 +167,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         clock=clock,
         database=database,
         vault=vault,
+        rotation=Rotation(database=database, vault=vault, ring=ring, columns=SEALED_COLUMNS, clock=clock),
         operator_key=OperatorKey(operator_key(settings)),
         changes=changes,
         identity=build_identity(
@@ -321,8 +325,27 @@ def encryption_keys(settings: Settings) -> list[str]:
     if settings.encryption_keys is not None:
         keys = settings.encryption_keys.get_secret_value()
     else:
-        keys = read_or_make(settings.data_dir / "encryption_keys", new_key)
+        keys = read_or_make(encryption_key_file(settings), partial(_first_encryption_key, settings))
     return [key.strip() for key in keys.split(",") if key.strip()]
+
+
+def encryption_key_file(settings: Settings) -> Path:
+    """Where the installation's own encryption keys lie, when none are configured."""
+    return settings.data_dir / "encryption_keys"
+
+
+def add_encryption_key(settings: Settings) -> None:
+    """Put a new key before the installation's own."""
+    write(encryption_key_file(settings), ",".join([new_key(), *encryption_keys(settings)]))
+
+
+def _first_encryption_key(settings: Settings) -> str:
+    _log.warning(
+        "encryption_key_made",
+        file=str(encryption_key_file(settings)),
+        back_up="Copy it to a safe place apart from the database: without it no stored secret can be opened.",
+    )
+    return new_key()
 
 
 def operator_key(settings: Settings) -> str:

@@ -21,6 +21,7 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
 def write(path: Path, secret: str) -> None:
     """Put the secret into the file, in place of what it held."""
     _draft(path, secret).replace(path)
+    _make_durable(path.parent)
 
 
 def _write_once(path: Path, secret: str) -> None:
@@ -28,6 +29,7 @@ def _write_once(path: Path, secret: str) -> None:
     try:
         # A link appears whole or not at all, and never replaces what another process wrote first.
         os.link(draft, path)
+        _make_durable(path.parent)
     except FileExistsError:
         pass
     finally:
@@ -43,3 +45,12 @@ def _draft(path: Path, secret: str) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return draft
+
+
+def _make_durable(folder: Path) -> None:
+    """Let the folder's entries survive a power cut: what is encrypted next must not outlive its key."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

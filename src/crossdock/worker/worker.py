@@ -41,6 +41,7 @@ class Worker:
             Periodic("expired-rows", cleaning.expired_rows, every_s=10 * _MINUTE),
             Periodic("old-days", cleaning.old_days, every_s=_HOUR),
             Periodic("old-files", cleaning.old_files, every_s=_HOUR),
+            Periodic("rotate-secrets", services.rotation.run, every_s=_MINUTE),
             Periodic("sample-backlog", self._sample_backlog, every_s=_SAMPLE_EVERY_S),
         ]
 

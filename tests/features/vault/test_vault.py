@@ -15,22 +15,6 @@ from tests.vault import new_vault
 SECRET = "correct horse battery staple"
 
 
-async def add_tenant(database: Database, slug: str) -> UUID:
-    tenant_id = new_uuid()
-    await query(database.dsn, "INSERT INTO tenants (tenant_id, slug, name) VALUES ($1, $2, $2)", tenant_id, slug)
-    return tenant_id
-
-
-@pytest.fixture
-async def acme(database: Database) -> UUID:
-    return await add_tenant(database, "acme")
-
-
-@pytest.fixture
-async def globex(database: Database) -> UUID:
-    return await add_tenant(database, "globex")
-
-
 @pytest.fixture
 def keys() -> list[str]:
     return [new_key()]

@@ -29,7 +29,7 @@ class WrappedDataKey(Base):
 
 
 class RingState(Base):
-    """Which key of the ring wraps data keys now; one row."""
+    """Which key of the ring wraps data keys now; one row. Data keys from before `data_keys_since` seal nothing more."""
 
     __tablename__ = "vault_ring"
     __table_args__ = (CheckConstraint("sole", name="sole"),)
@@ -37,6 +37,7 @@ class RingState(Base):
     sole: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     key_id: Mapped[str]
     chosen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    data_keys_since: Mapped[datetime | None]
 
 
 class StoreKind(StrEnum):

@@ -1,11 +1,12 @@
 """Queries about data keys, the ring, and the columns that hold what they seal."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,15 +16,23 @@ from crossdock.features.vault.sealed_columns import SealedColumn
 
 AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
 
+_EVER = datetime.fromtimestamp(0, tz=UTC)
+
 # Whoever wraps a data key holds this shared, whoever chooses another ring key holds it alone: once the choice is
 # made, no transaction is left that still wraps under the key before.
-_RING_LOCK = 7_165_060_819_540
+RING_LOCK = 7_165_060_819_540
 
 
 async def newest_data_key(session: AsyncSession, tenant_id: UUID) -> tuple[UUID, bytes] | None:
     """The id of the data key that seals a tenant's secrets now, and the key as it is stored."""
-    query = select(WrappedDataKey.id, WrappedDataKey.wrapped).where(WrappedDataKey.tenant_id == tenant_id)
-    row = (await session.execute(query.order_by(WrappedDataKey.id.desc()).limit(1))).one_or_none()
+    since = select(RingState.data_keys_since).scalar_subquery()
+    query = (
+        select(WrappedDataKey.id, WrappedDataKey.wrapped)
+        .where(WrappedDataKey.tenant_id == tenant_id, WrappedDataKey.created_at >= func.coalesce(since, _EVER))
+        .order_by(WrappedDataKey.id.desc())
+        .limit(1)
+    )
+    row = (await session.execute(query)).one_or_none()
     return None if row is None else (row.id, row.wrapped)
 
 
@@ -35,7 +44,7 @@ async def add_data_key(session: AsyncSession, *, tenant_id: UUID, key_id: UUID, 
 
 async def ring_key_in_use(session: AsyncSession, first: str) -> str:
     """The ring key that wraps, which is `first` where none was chosen yet; stays so until the transaction ends."""
-    await session.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _RING_LOCK})
+    await session.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": RING_LOCK})
     query = select(RingState.key_id)
     chosen = (await session.execute(query)).scalar_one_or_none()
     if chosen is not None:

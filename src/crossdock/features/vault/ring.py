@@ -20,9 +20,13 @@ class Ring:
     def holding(self, key_id: str) -> KeyRing:
         """A ring with this key in it; raises EncryptionError where none has it."""
         if key_id not in self._ring.key_ids:
-            self._ring = KeyRing(self._read())
+            self.reread()
         if key_id not in self._ring.key_ids:
             raise EncryptionError(
                 f"The encryption key {key_id} is needed and not in CROSSDOCK_ENCRYPTION_KEYS; add that key again."
             )
         return self._ring
+
+    def reread(self) -> None:
+        """Take the keys as they are configured now."""
+        self._ring = KeyRing(self._read())

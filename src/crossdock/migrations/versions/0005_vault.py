@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("sole", sa.Boolean, primary_key=True, server_default=sa.true()),
         sa.Column("key_id", sa.Text, nullable=False),
         sa.Column("chosen_at", sa.DateTime(timezone=True), nullable=False, server_default=_NOW),
+        sa.Column("data_keys_since", sa.DateTime(timezone=True)),
         sa.CheckConstraint("sole", name=op.f("vault_ring_sole_check")),
     )
     op.create_table(
