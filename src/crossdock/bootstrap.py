@@ -20,6 +20,7 @@ from crossdock.db.engine import Database
 from crossdock.db.partitions import Partitions
 from crossdock.db.server import serving_database
 from crossdock.features.audit.service import AuditService
+from crossdock.features.deliveries.attempting import Attempter
 from crossdock.features.deliveries.destinations import DestinationLoader
 from crossdock.features.deliveries.dispatch import Dispatcher
 from crossdock.features.deliveries.history import DeliveryHistory
@@ -265,9 +266,8 @@ def lane_parts(services: Services) -> tuple[LaneRepository, Dispatcher, Recorder
     dispatcher = Dispatcher(
         repository=repository,
         loader=services.loader,
-        sender=services.sender,
+        attempter=Attempter(sender=services.sender, judge=Judge(routes=services.routes, clock=clock), clock=clock),
         recorder=recorder,
-        judge=Judge(routes=services.routes, clock=clock),
         breaker_policy=breaker_policy(settings),
         clock=clock,
     )

@@ -162,3 +162,26 @@ async def test_before_the_start_and_after_the_stop_nobody_waits() -> None:
     await group.stop()
     with pytest.raises(UnavailableError):
         await group.submit("late")
+
+
+async def test_who_only_put_something_is_told_of_it_once_even_when_the_rest_of_its_batch_is_stopped() -> None:
+    told: list[tuple[str, object]] = []
+    commits = 0
+
+    async def commit(batch: list[str]) -> Sequence[str | Exception]:
+        nonlocal commits
+        commits += 1
+        if len(batch) > 1:
+            raise ValueError("together")
+        if batch == ["second"]:
+            await asyncio.Event().wait()
+        return batch
+
+    group: GroupCommit[str, str] = GroupCommit(commit, size_of=len, committers=1)
+    group.start()
+    for text in ("first", "second"):
+        group.put(text, lambda answer, text=text: told.append((text, answer)))  # type: ignore[misc]
+    await eventually(lambda: commits == 3)
+    await group.stop()
+    assert told[0] == ("first", "first")
+    assert [(text, type(answer)) for text, answer in told[1:]] == [("second", UnavailableError)]

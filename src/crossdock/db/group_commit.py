@@ -5,6 +5,7 @@ system commits at once.
 """
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -21,7 +22,14 @@ Answer = TypeVar("Answer")
 class _Waiting(Generic[Item, Answer]):
     item: Item
     size: int
-    answer: asyncio.Future[Answer]
+    answered: Callable[[Answer | Exception], None]
+    over: bool = False
+
+    def answer(self, answer: Answer | Exception) -> None:
+        """Tell whoever waits, once."""
+        if not self.over:
+            self.over = True
+            self.answered(answer)
 
 
 class GroupCommit(Generic[Item, Answer]):
@@ -69,21 +77,35 @@ class GroupCommit(Generic[Item, Answer]):
                 await task
         self._tasks = []
         while self._waiting:
-            _settle(self._waiting.popleft(), UnavailableError("Crossdock is stopping; nothing was stored. Try again."))
+            stopped = UnavailableError("Crossdock is stopping; nothing was stored. Try again.")
+            self._waiting.popleft().answer(stopped)
 
     async def submit(self, item: Item) -> Answer:
         """Wait until the item is committed, and return its answer."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answered: Callable[[Answer | Exception], None] = functools.partial(_settle, future)
+        waiting = self.put(item, answered)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            waiting.over = True
+            raise
+
+    def put(self, item: Item, answered: Callable[[Answer | Exception], None]) -> "_Waiting[Item, Answer]":
+        """Have the item committed and `answered` called with its answer: for who puts too many to wait for each.
+
+        Raises what `submit` raises before it waits; afterwards `answered` is told of every failure. It must not raise.
+        """
         if not self._tasks:
             raise UnavailableError("Crossdock is stopping; nothing was stored. Try again.")
         size = self._size_of(item)
         if self._waiting and self._waiting_bytes + size > self._max_waiting_bytes:
             raise UnavailableError("Too much is waiting to be stored; nothing of this was. Try again.")
-        waiting = _Waiting(item, size, asyncio.get_running_loop().create_future())
+        waiting: _Waiting[Item, Answer] = _Waiting(item, size, answered)
         self._waiting.append(waiting)
         self._waiting_bytes += size
         self._arrived.set()
-        answer: Answer = await waiting.answer
-        return answer
+        return waiting
 
     async def _run(self) -> None:
         while True:
@@ -99,7 +121,7 @@ class GroupCommit(Generic[Item, Answer]):
             except asyncio.CancelledError:
                 stopped = UnavailableError("Crossdock is stopping; whether this was stored is not known. Try again.")
                 for waiting in batch:
-                    _settle(waiting, stopped)
+                    waiting.answer(stopped)
                 raise
 
     async def _commit_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
@@ -108,7 +130,7 @@ class GroupCommit(Generic[Item, Answer]):
         except Exception as error:  # noqa: BLE001 - every waiting request must hear of it, whatever it is
             if len(batch) == 1 or isinstance(error, UnavailableError):
                 for waiting in batch:
-                    _settle(waiting, error)
+                    waiting.answer(error)
                 return
             # One item that the database refuses must not take the others with it, nor make them go one by one.
             middle = len(batch) // 2
@@ -116,7 +138,7 @@ class GroupCommit(Generic[Item, Answer]):
             await self._commit_batch(batch[middle:])
             return
         for waiting, answer in zip(batch, answers, strict=True):
-            _settle(waiting, answer)
+            waiting.answer(answer)
 
     def _take(self) -> list[_Waiting[Item, Answer]]:
         batch: list[_Waiting[Item, Answer]] = []
@@ -126,17 +148,17 @@ class GroupCommit(Generic[Item, Answer]):
                 break
             waiting = self._waiting.popleft()
             self._waiting_bytes -= waiting.size
-            if waiting.answer.cancelled():
+            if waiting.over:
                 continue
             size += waiting.size
             batch.append(waiting)
         return batch
 
 
-def _settle(waiting: _Waiting[Item, Answer], answer: Answer | Exception) -> None:
-    if waiting.answer.done():
+def _settle(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+    if future.done():
         return
     if isinstance(answer, Exception):
-        waiting.answer.set_exception(answer)
+        future.set_exception(answer)
     else:
-        waiting.answer.set_result(answer)
+        future.set_result(answer)

@@ -1,5 +1,6 @@
 """One request and what came of it, in the words of `gateway.transport` and `gateway.errors`."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,16 @@ class Exchange:
         except (ValueError, TypeError):
             raise self.error(UNSENDABLE) from None
         self.place: Place = (target.scheme, target.host, target.port, request.tls, partition)
+
+    def over(self, connection: Connection) -> "asyncio.Future[Failure | None]":
+        """Send the request; whoever stops waiting for the answer drops the connection."""
+        request = self.request
+        return connection.exchange(
+            self.message,
+            deadline=self.deadline,
+            max_bytes=request.max_response_bytes,
+            without_body=request.method == "HEAD",
+        )
 
     def error(self, failure: Failure, connection: Connection | None = None) -> TransportError:
         """The failure of this exchange; `connection` is the one that the request went to, if it got so far."""

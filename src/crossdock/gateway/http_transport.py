@@ -84,35 +84,26 @@ class HttpTransport:
 
     async def _send(self, exchange: Exchange) -> OutboundResponse:
         connection = self._pool.take(exchange.place)
-        if connection is not None:
-            failure = await self._ask(connection, exchange)
-            if failure is None:
-                return self._response(connection, exchange)
-            # A kept-alive connection may be closed by its peer in the moment of its reuse.
-            again = failure.kind is ConnectionLostError and exchange.request.repeatable and not connection.answered
-            if not again or self._closed:
-                raise exchange.error(failure, connection)
-            exchange.maybe_sent = True
-        connection = await self._in_time(self._connect(exchange, Connection), exchange)
-        failure = await self._ask(connection, exchange)
+        failure = None
+        try:
+            if connection is not None:
+                failure = await exchange.over(connection)
+            if connection is None or (failure is not None and self._try_another(failure, connection, exchange)):
+                connection = await self._in_time(self._connect(exchange, Connection), exchange)
+                failure = await exchange.over(connection)
+        except BaseException:
+            if connection is not None:
+                connection.abort()
+            raise
         if failure is not None:
             raise exchange.error(failure, connection)
         return self._response(connection, exchange)
 
-    async def _ask(self, connection: Connection, exchange: Exchange) -> Failure | None:
-        """Send the request and wait for the response, until the exchange's deadline."""
-        request = exchange.request
-        answer = connection.exchange(
-            exchange.message,
-            deadline=exchange.deadline,
-            max_bytes=request.max_response_bytes,
-            without_body=request.method == "HEAD",
-        )
-        try:
-            return await answer
-        except BaseException:
-            connection.abort()
-            raise
+    def _try_another(self, failure: Failure, kept: Connection, exchange: Exchange) -> bool:
+        """A kept-alive connection may be closed by its peer in the moment of its reuse."""
+        again = failure.kind is ConnectionLostError and exchange.request.repeatable and not kept.answered
+        exchange.maybe_sent = again = again and not self._closed
+        return again
 
     def _response(self, connection: Connection, exchange: Exchange) -> OutboundResponse:
         response = exchange.response(connection, now=self._clock.monotonic())

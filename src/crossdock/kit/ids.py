@@ -64,9 +64,14 @@ def parse_id(kind: IdKind, text: str) -> UUID:
     raise NotFoundError(message)
 
 
+def uuid_timestamp(value: UUID) -> float:
+    """When a UUIDv7 was made, in Unix seconds, to the millisecond."""
+    return (value.int >> 80) / 1000
+
+
 def uuid_time(value: UUID) -> datetime:
     """When a UUIDv7 was made, to the millisecond."""
-    return datetime.fromtimestamp((value.int >> 80) / 1000, tz=UTC)
+    return datetime.fromtimestamp(uuid_timestamp(value), tz=UTC)
 
 
 def uuid_floor(moment: datetime) -> UUID:

@@ -52,9 +52,11 @@ async def test_a_plan_made_while_there_was_little_does_not_read_all_when_there_i
     async with services.database.pool(Role.WORKER).acquire() as connection:
 
         async def recorded(ids: list[UUID]) -> tuple[int, int]:
-            tenants, count = [hub.tenant_id] * len(ids), len(ids)
-            arguments = [["delivered"] * count, [1] * count, [None] * count, [NOW] * count, [200] * count]
-            return await rows_read(connection, recording._UPDATE_DELIVERIES, tenants, ids, *arguments, [None] * count)
+            count = len(ids)
+            ended = [["delivered"] * count, [1] * count, [None] * count, [NOW] * count]
+            without_attempt = [[None] * count] * 11
+            arguments = [[hub.tenant_id] * count, ids, *ended, *without_attempt, new_uuid()]
+            return await rows_read(connection, recording._RECORD, *arguments)
 
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         await recorded([new_uuid()])

@@ -15,10 +15,11 @@ from crossdock.features.deliveries.models import BodyFormat, SubscriptionStatus
 from crossdock.features.deliveries.policies import RetryPolicy
 from crossdock.features.deliveries.sealed_columns import SIGN_IN, SIGNING_KEY
 from crossdock.features.vault.service import Vault
-from crossdock.gateway.destination_auth import DestinationAuth, NoAuth, parse_auth
+from crossdock.gateway.destination_auth import DestinationAuth, NoAuth, header_names, parse_auth
 from crossdock.gateway.headers import HeaderPairs
 from crossdock.kit.errors import CrossdockError
 from crossdock.mapping.expressions import Expression, compile_expression
+from crossdock.observability.redaction import MASK
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +51,12 @@ class Destination:
     ordered: bool
     transformation: Expression | None
     status: SubscriptionStatus
+    masked: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """`masked` are the headers that history shows without their values."""
+        names = [name for name, _ in self.headers]
+        object.__setattr__(self, "masked", dict.fromkeys([*names, *header_names(self.auth)], MASK))
 
     def keys_at(self, now: datetime) -> list[SigningKey]:
         """The keys that sign now, newest first."""

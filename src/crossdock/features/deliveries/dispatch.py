@@ -5,8 +5,10 @@ drives its own lane and costs the others nothing; only the number of attempts un
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from contextvars import Context
 from datetime import datetime, timedelta
 from heapq import nsmallest
 from uuid import UUID
@@ -14,21 +16,18 @@ from uuid import UUID
 import structlog
 
 from crossdock.db.engine import CONNECTION_LOST
+from crossdock.features.deliveries.attempting import Attempter, named
 from crossdock.features.deliveries.destinations import Destination, DestinationLoader
-from crossdock.features.deliveries.errors import NotRenderableError
-from crossdock.features.deliveries.judging import Judge
 from crossdock.features.deliveries.lane import Held, Lane, Pending
 from crossdock.features.deliveries.lane_repository import Claim, Handback, LaneRepository
 from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus, SubscriptionStatus
-from crossdock.features.deliveries.outcomes import Verdict
 from crossdock.features.deliveries.recording import Recorder, Result
 from crossdock.features.deliveries.routing import PlannedDelivery
-from crossdock.features.deliveries.sending import Sender
 from crossdock.gateway.breaker import Breaker, BreakerPolicy, BreakerState
 from crossdock.gateway.token_bucket import TokenBucket
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
-from crossdock.kit.ids import IdKind, format_id, uuid_time
+from crossdock.kit.ids import uuid_timestamp
 from crossdock.observability import metrics
 
 # Attempts under way in one process: each holds a socket and its bodies. Beyond this a lane still gets one,
@@ -41,10 +40,6 @@ _RECORD_RETRY_PAUSE_S = 0.25
 _BROKEN_HOLD = timedelta(minutes=1)
 _READ_RETRY_PAUSE_S = 0.5
 
-# Asking for a label's counter costs more than counting.
-_ATTEMPTS = {verdict: metrics.ATTEMPTS.labels(verdict.value) for verdict in Verdict}
-_FINISHED = {status: metrics.DELIVERIES_FINISHED.labels(status.value) for status in DeliveryStatus}
-
 _log = structlog.get_logger(__name__)
 
 
@@ -56,22 +51,20 @@ class Dispatcher:
         *,
         repository: LaneRepository,
         loader: DestinationLoader,
-        sender: Sender,
+        attempter: Attempter,
         recorder: Recorder,
-        judge: Judge,
         breaker_policy: BreakerPolicy,
         clock: Clock,
     ) -> None:
         self._repository = repository
         self._loader = loader
-        self._sender = sender
+        self._attempter = attempter
         self._recorder = recorder
-        self._judge = judge
         self._breaker_policy = breaker_policy
         self._clock = clock
         self._lanes: dict[UUID, Lane] = {}
         self._held = Held()
-        self._in_flight = 0
+        self._in_flight = self._under_way = 0
         self._bytes_in_flight = 0
         self._reads = 0
         self._waiting_for_slot: dict[UUID, Lane] = {}
@@ -81,6 +74,7 @@ class Dispatcher:
         self._reader: asyncio.Task[None] | None = None
         self._may_send: Callable[[], bool] = lambda: True
         self._stopping = False
+        self._at_rest = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._adopting: dict[UUID, UUID] = {}
         self._overtaken: set[UUID] = set()
@@ -89,6 +83,7 @@ class Dispatcher:
     def start(self, may_send: Callable[[], bool]) -> None:
         """Start reading and sending; `may_send` says whether the lease is certainly still ours."""
         self._may_send = may_send
+        metrics.IN_FLIGHT.set_function(lambda: self._under_way)
         self._reader = asyncio.create_task(self._read_forever(), name="lane-reader")
 
     async def stop(self, drain_timeout_s: float) -> list[Handback]:
@@ -100,8 +95,10 @@ class Dispatcher:
                 await self._reader
         for timer in self._timers.values():
             timer.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=drain_timeout_s)
+        if self._in_flight:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(drain_timeout_s):
+                    await self._at_rest.wait()
         for task in list(self._tasks):
             task.cancel()
         handbacks = [self._handback(lane) for lane in self._lanes.values()]
@@ -288,12 +285,37 @@ class Dispatcher:
 
     def _pump(self, lane: Lane) -> None:
         """Start what may start in this lane, and arrange to look again when more may."""
+        while (pending := self._next(lane)) is not None:
+            # Not in the context of whoever happened to call: its correlation id is not that of what is sent.
+            task = asyncio.get_running_loop().create_task(self._send_from(lane, pending), context=Context())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _next(self, lane: Lane) -> Pending | None:
+        """Take the lane's next delivery, if it may start now; otherwise look again when it may."""
         if lane.lost:
-            return
-        wait_s = self._start_all_that_may(lane)
+            return None
         now = self._clock.now()
-        if lane.hungry(now):
+        monotonic = asyncio.get_running_loop().time()
+        wait_s = None
+        if not self._stopping and self._may_send():
+            if self._full and lane.in_flight:
+                self._waiting_for_slot[lane.subscription_id] = lane
+            else:
+                wait_s = lane.wait_s(now, monotonic)
+        pending = None
+        if wait_s == 0:
+            pending = lane.take(monotonic)
+            self._in_flight += 1
+            self._bytes_in_flight += pending.size
+            lane.idle_since = None
+        if (lane.more or lane.next_due is not None) and lane.hungry(now):
             self._hungry.set()
+        if pending is None:
+            self._look_again_when_it_changes(lane, now, wait_s)
+        return pending
+
+    def _look_again_when_it_changes(self, lane: Lane, now: datetime, wait_s: float | None) -> None:
         changes_at = lane.changes_at(now)
         if changes_at is not None:
             until_s = (changes_at - now).total_seconds()
@@ -301,115 +323,107 @@ class Dispatcher:
         if wait_s is not None:
             self._look_again(lane, wait_s)
 
-    def _start_all_that_may(self, lane: Lane) -> float | None:
-        """Seconds until the next may start; None when something else must happen first."""
-        loop = asyncio.get_running_loop()
-        while not self._stopping and self._may_send():
-            if self._full and lane.in_flight:
-                self._waiting_for_slot[lane.subscription_id] = lane
-                return None
-            wait_s = lane.wait_s(self._clock.now(), loop.time())
-            if wait_s != 0:
-                return wait_s
-            pending = lane.take(loop.time())
-            self._in_flight += 1
-            self._bytes_in_flight += pending.size
-            lane.idle_since = None
-            task = loop.create_task(self._deliver(lane, pending))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return None
-
     @property
     def _full(self) -> bool:
         return self._in_flight >= _MOST_IN_FLIGHT or self._bytes_in_flight >= _MOST_BYTES_IN_FLIGHT
 
-    async def _deliver(self, lane: Lane, pending: Pending) -> None:
-        result: Result | None = None
+    async def _send_from(self, lane: Lane, pending: Pending) -> None:
+        """Send one delivery after the other, as long as the lane has one that may start.
+
+        A task for each would cost as much as signing. Nobody waits here until a result is recorded.
+        """
+        following: Pending | None = pending
+        while following is not None:
+            result = await self._result_of(lane, following)
+            if result is not None:
+                lane.answered(following)
+                self._record(result)
+            following = self._next(lane)
+
+    async def _result_of(self, lane: Lane, pending: Pending) -> Result | None:
+        """What came of an attempt; None when a fault of our own kept us from knowing."""
+        result = None
+        self._under_way += 1
         try:
-            with metrics.IN_FLIGHT.track_inprogress():
-                result = await self._result_of(lane, pending)
-            lane.answered(pending)
-            self._pump(lane)
-            if not await self._record(lane, result) and self._lanes.get(lane.subscription_id) is lane:
-                self.drop([lane.subscription_id])
+            result = await self._attempter.attempt(lane, pending)
         except Exception:  # noqa: BLE001 - it stays pending; what must not happen is sending it again at once
-            _log.exception("delivery_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))
+            _log.exception("delivery_broke", **named(pending))
             lane.hold_until = self._clock.now() + _BROKEN_HOLD
         finally:
-            self._in_flight -= 1
-            self._bytes_in_flight -= pending.size
-            if self._settled(lane, pending, result):
-                self._pump(lane)
-            while self._waiting_for_slot and not self._full:
-                first = next(iter(self._waiting_for_slot))
-                self._pump(self._waiting_for_slot.pop(first))
+            self._under_way -= 1
+            if result is None:
+                lane.abandon(pending)
+                self._over(pending)
+        return result
 
-    def _settled(self, lane: Lane, pending: Pending, result: Result | None) -> bool:
-        """Whether its lane may do more now that the delivery's end is recorded, or that nothing came of it."""
-        if result is None:
-            lane.abandon(pending)
-            return True
-        waited = lane.waits_for_records or pending.in_order
-        self._settle(lane, pending, result)
-        return waited or result.status is not DeliveryStatus.DELIVERED
+    # Recording
 
-    def _settle(self, lane: Lane, pending: Pending, result: Result) -> None:
+    def _record(self, result: Result) -> None:
+        """Have the result written, and try again as long as the lane may be ours."""
+        if result.lane.lost:
+            self._not_recorded(result)
+            return
+        recorded = functools.partial(self._recorded, result)
+        try:
+            self._recorder.record(result, recorded)
+        except UnavailableError as error:
+            recorded(error)
+
+    def _recorded(self, result: Result, answer: bool | Exception) -> None:  # noqa: FBT001 - as the recorder tells it
+        """A result is written (True), not ours to write (False), or could not be."""
+        lane = result.lane
+        if answer is True:
+            self._settle(result)
+        elif answer is False:
+            self._not_recorded(result)
+            if self._lanes.get(lane.subscription_id) is lane:
+                self.drop([lane.subscription_id])
+        elif isinstance(answer, UnavailableError):
+            if self._stopping:
+                self._not_recorded(result)
+            else:
+                asyncio.get_running_loop().call_later(_RECORD_RETRY_PAUSE_S, self._record, result)
+        else:
+            # What came back cannot be stored; that the attempt was made still must be.
+            _log.error("result_not_storable", exc_info=answer, **named(result.pending))
+            if result.strip():
+                self._record(result)
+            else:
+                lane.hold_until = self._clock.now() + _BROKEN_HOLD
+                self._not_recorded(result)
+
+    def _not_recorded(self, result: Result) -> None:
+        result.lane.not_recorded(result.pending)
+        self._over(result.pending)
+        self._pump(result.lane)
+
+    def _settle(self, result: Result) -> None:
+        lane, pending = result.lane, result.pending
+        ended = result.status is not DeliveryStatus.PENDING
+        # When nothing of this changes, the lane's next one started already.
+        changes = lane.waits_for_records or pending.in_order or result.status is not DeliveryStatus.DELIVERED
         again = None
-        if result.status is DeliveryStatus.PENDING and pending.in_order:
+        if not ended and pending.in_order:
             pending.attempt_count = result.attempt_count
             again = pending
         lane.settle(pending, again=again, due_at=result.due_at)
-        if result.status is not DeliveryStatus.PENDING:
-            _FINISHED[result.status].inc()
+        self._over(pending)
+        if ended:
+            metrics.DELIVERIES_FINISHED.count(result.status)
             if result.status is DeliveryStatus.DELIVERED:
-                metrics.DELIVERY_S.observe((self._clock.now() - uuid_time(pending.id)).total_seconds())
+                metrics.DELIVERY_S.observe(self._clock.now().timestamp() - uuid_timestamp(pending.id))
+        if changes:
+            self._pump(lane)
 
-    async def _result_of(self, lane: Lane, pending: Pending) -> Result:
-        """Send the delivery, unless it is too late for it, and work out its new state."""
-        now = self._clock.now()
-        if now >= pending.expires_at:
-            return await self._judge.unsent(lane, pending, DeliveryStatus.EXPIRED, "Not delivered before it expired.")
-        # In this task only: each delivery has its own, and with it its own context.
-        structlog.contextvars.bind_contextvars(correlation_id=pending.correlation_id)
-        try:
-            attempt = await self._sender.attempt(lane.destination, pending)
-        except NotRenderableError as error:
-            return await self._judge.unsent(lane, pending, DeliveryStatus.FAILED, error.message)
-        except Exception:  # noqa: BLE001 - whatever it is, the delivery must come to an end
-            # A fault of ours counts as an attempt that failed: tried again, and an end to it.
-            _log.exception("attempt_broke", delivery_id=format_id(IdKind.DELIVERY, pending.id))
-            attempt = self._sender.broken_attempt(lane.destination, pending)
-        # Those that went well are in the history; here they would bury the others, and cost more than signing them.
-        log = _log.debug if attempt.outcome.verdict is Verdict.DELIVERED else _log.info
-        log(
-            "delivery_attempted",
-            delivery_id=format_id(IdKind.DELIVERY, pending.id),
-            attempt=attempt.number,
-            status_code=attempt.outcome.status_code,
-            verdict=attempt.outcome.verdict.value,
-            error=attempt.outcome.error,
-            duration_ms=round(attempt.outcome.duration_ms, 1),
-        )
-        _ATTEMPTS[attempt.outcome.verdict].inc()
-        metrics.ATTEMPT_S.observe(attempt.outcome.duration_ms / 1000)
-        return await self._judge.sent(lane, pending, attempt)
-
-    async def _record(self, lane: Lane, result: Result) -> bool:
-        """Write the result, waiting for the database as long as the lane may be ours."""
-        while not lane.lost:
-            try:
-                return await self._recorder.record(result)
-            except UnavailableError:
-                if self._stopping:
-                    return False
-                await asyncio.sleep(_RECORD_RETRY_PAUSE_S)
-            except Exception:
-                # What came back cannot be stored; that the attempt was made still must be.
-                _log.exception("result_not_storable", delivery_id=format_id(IdKind.DELIVERY, result.delivery_id))
-                if not result.strip():
-                    raise
-        return False
+    def _over(self, pending: Pending) -> None:
+        """A delivery holds nothing of the process any longer."""
+        self._in_flight -= 1
+        self._bytes_in_flight -= pending.size
+        if self._stopping and not self._in_flight:
+            self._at_rest.set()
+        while self._waiting_for_slot and not self._full:
+            first = next(iter(self._waiting_for_slot))
+            self._pump(self._waiting_for_slot.pop(first))
 
     # Reading
 

@@ -52,7 +52,7 @@ class Judge:
                 due_at = pending.expires_at
         result = Result(
             lane=lane,
-            delivery_id=pending.id,
+            pending=pending,
             status=status,
             due_at=due_at,
             finished_at=None if status is DeliveryStatus.PENDING else now,
@@ -62,7 +62,6 @@ class Judge:
             disables="The destination answered 410 Gone." if outcome.verdict is Verdict.GONE else None,
             counts_as=_counts_as(status, outcome.verdict),
             announcements=announcements,
-            correlation_id=pending.correlation_id,
             breaker=lane.breaker.save(),
         )
         result.breaker_changed = result.breaker != breaker_before
@@ -77,7 +76,7 @@ class Judge:
         lane.breaker.abandoned(probe=pending.probe)
         result = Result(
             lane=lane,
-            delivery_id=pending.id,
+            pending=pending,
             status=status,
             due_at=None,
             finished_at=self._clock.now(),
@@ -86,7 +85,6 @@ class Judge:
             attempt_count=pending.attempt_count,
             # One that expired untried, behind a pause or a breaker, used up no retries.
             counts_as=False if status is DeliveryStatus.EXPIRED and pending.attempt_count else None,
-            correlation_id=pending.correlation_id,
         )
         result.announcements += await self._delivery_events(lane, pending, result)
         return result
@@ -102,7 +100,11 @@ class Judge:
             lane.breaker.abandoned(probe=pending.probe)
         if changed is None:
             return []
-        _log.warning(changed.replace(".", "_"), subscription_id=format_id(IdKind.SUBSCRIPTION, lane.subscription_id))
+        _log.warning(
+            changed.replace(".", "_"),
+            subscription_id=format_id(IdKind.SUBSCRIPTION, lane.subscription_id),
+            correlation_id=pending.correlation_id,
+        )
         return [(changed, _shown_subscription(lane))]
 
     @staticmethod

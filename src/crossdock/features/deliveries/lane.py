@@ -170,13 +170,14 @@ class Lane:
 
     def wait_s(self, now: datetime, monotonic: float) -> float | None:
         """Seconds until the next delivery may start: 0 is now, None means something must happen first."""
-        if not self.active or not self.queue or self._busy:
+        if not self.queue or self._busy or not self.active:
             return None
-        held = self.held_until(now)
-        if held is not None:
-            return (held - now).total_seconds()
-        if not self.breaker.allows(now):
-            return None
+        if self._may_be_held:
+            held = self.held_until(now)
+            if held is not None:
+                return (held - now).total_seconds()
+            if not self.breaker.allows(now):
+                return None
         return 0.0 if self.bucket is None else self.bucket.wait_s(monotonic)
 
     @property
@@ -189,8 +190,14 @@ class Lane:
         slots = 1 if self.destination.ordered else self.destination.max_concurrency
         return self.in_flight >= slots or self.bytes_in_flight >= _MOST_LANE_BYTES_IN_FLIGHT or self.waits_for_records
 
+    @property
+    def _may_be_held(self) -> bool:
+        return self.hold_until is not None or self.breaker.state is not BreakerState.CLOSED
+
     def held_until(self, now: datetime) -> datetime | None:
         """When a hold (Retry-After, open breaker, wait before an ordered retry) ends; None when there is none."""
+        if not self._may_be_held:
+            return None
         ends = []
         if self.hold_until is not None and self.hold_until > now:
             ends.append(self.hold_until)
@@ -241,8 +248,13 @@ class Lane:
         """Nothing came of a delivery that was taken: it is in the database as it was."""
         self._landed(pending)
         self.breaker.abandoned(probe=pending.probe)
-        self.known.discard(pending.id)
-        self.more = True
+        self._back_in_database(pending)
+
+    def not_recorded(self, pending: Pending) -> None:
+        """An attempt is over, and what came of it could not be recorded: it will be made again."""
+        if pending.in_order:
+            self._landed(pending)
+        self._back_in_database(pending)
 
     def drop_queue(self) -> None:
         """Forget what waits in memory; it is still in the database."""
@@ -257,6 +269,10 @@ class Lane:
         self.lost = True
         self.drop_queue()
         self.held = Held()  # what its last attempts and its last read still bring is not the process's
+
+    def _back_in_database(self, pending: Pending) -> None:
+        self.known.discard(pending.id)
+        self.more = True
 
     def _end_reading(self) -> None:
         self.reading = False

@@ -27,6 +27,8 @@ _READ_BYTES = 512 * 1024
 _LEAST_READ_BYTES = 16 * 1024
 # How many overdue or orphaned deliveries one statement ends; more would hold their rows for long.
 _MOST_ENDED_AT_ONCE = 5_000
+# Asking the enumeration itself takes a tenth of the time that reading a delivery takes.
+_KINDS = {kind.value: kind for kind in DeliveryKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ def _pending(row: asyncpg.Record) -> Pending:
         tenant_id=row["tenant_id"],
         id=row["id"],
         message_id=row["message_id"],
-        kind=DeliveryKind(row["kind"]),
+        kind=_KINDS[row["kind"]],
         attempt_count=row["attempt_count"],
         expires_at=row["expires_at"],
         correlation_id=row["correlation_id"] or "",

@@ -42,7 +42,8 @@ class Health(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# One for every attempt. Not frozen, because that takes five times as long; still changed by nobody.
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """An attempt's end; `retry_after_s` is what the destination asked for, `holds_lane` if it meant everybody."""
 
@@ -62,8 +63,8 @@ class Outcome:
 def judge_response(response: OutboundResponse, *, now: datetime) -> Outcome:
     """What a response means."""
     status = response.status
-    wanted = response.header("retry-after")
     verdict, health, error = _judge_status(status)
+    wanted = response.header("retry-after") if verdict is Verdict.RETRY else None
     return Outcome(
         verdict=verdict,
         health=health,
@@ -74,7 +75,7 @@ def judge_response(response: OutboundResponse, *, now: datetime) -> Outcome:
         truncated=response.truncated,
         remote_address=response.remote_address,
         duration_ms=response.duration_ms,
-        retry_after_s=retry_after(wanted, now) if wanted is not None and verdict is Verdict.RETRY else None,
+        retry_after_s=None if wanted is None else retry_after(wanted, now),
         holds_lane=status in {_TOO_MANY_REQUESTS, _UNAVAILABLE},
     )
 

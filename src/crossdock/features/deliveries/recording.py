@@ -6,7 +6,7 @@ writes, and writes nothing for a lane that has changed hands: its new owner send
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,10 @@ import msgspec
 
 from crossdock.db.engine import BY_KEYS, CONNECTION_LOST, Connection, Database, Role
 from crossdock.db.group_commit import GroupCommit
-from crossdock.features.deliveries.lane import Lane
+from crossdock.features.deliveries.lane import Lane, Pending
 from crossdock.features.deliveries.models import DeliveryStatus, SubscriptionStatus
 from crossdock.features.deliveries.outcomes import Outcome
+from crossdock.gateway.headers import HeaderPairs
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import IdKind, format_id, new_uuid
 from crossdock.observability import metrics
@@ -41,7 +42,7 @@ class Result:
     """The new state of one delivery; `attempt` is None when nothing was sent (expired, not renderable)."""
 
     lane: Lane
-    delivery_id: UUID
+    pending: Pending
     status: DeliveryStatus
     due_at: datetime | None
     finished_at: datetime | None
@@ -54,7 +55,6 @@ class Result:
     disables: str | None = None
     counts_as: bool | None = None
     announcements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    correlation_id: str = ""
     stripped: bool = False
 
     def strip(self) -> bool:
@@ -92,19 +92,19 @@ class Recorder:
         """Stop recording; what is not written by now will be sent again by another owner."""
         await self._group.stop()
 
-    async def record(self, result: Result) -> bool:
-        """Whether the result was written; False when the lane has another owner.
+    def record(self, result: Result, recorded: Callable[[bool | Exception], None]) -> None:
+        """Have the result written, and `recorded` told whether it was; False when the lane has another owner.
 
-        Raises UnavailableError when the database cannot be reached.
+        Raises UnavailableError when too much waits already, and tells it when the database cannot be reached.
         """
-        return await self._group.submit(result)
+        self._group.put(result, recorded)
 
     async def _commit(self, batch: list[Result]) -> Sequence[bool | Exception]:
         started = time.perf_counter()
         try:
             async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
                 owned = await self._owned(connection, batch)
-                mine = [result for result in batch if (result.lane.subscription_id, result.lane.epoch) in owned]
+                mine = [result for result in batch if result.lane in owned]
                 disabled = await self._write(connection, mine) if mine else []
         except CONNECTION_LOST as error:
             raise UnavailableError from error
@@ -112,62 +112,52 @@ class Recorder:
             # The notice comes too; until it does, more would be sent.
             lane.destination = replace(lane.destination, status=SubscriptionStatus.DISABLED)
         metrics.RECORD_S.observe(time.perf_counter() - started)
-        return [(result.lane.subscription_id, result.lane.epoch) in owned for result in batch]
+        return [result.lane in owned for result in batch]
 
-    async def _owned(self, connection: Connection, batch: list[Result]) -> set[tuple[UUID, int]]:
-        lanes = sorted({(r.lane.destination.tenant_id, r.lane.subscription_id, r.lane.epoch) for r in batch})
+    async def _owned(self, connection: Connection, batch: list[Result]) -> set[Lane]:
+        """Those of the lanes in the batch that are still ours, in the epoch that the results were made in."""
+        lanes = sorted({r.lane for r in batch}, key=lambda lane: (lane.destination.tenant_id, lane.subscription_id))
         rows = await connection.fetch(
             _OWNED,
-            [tenant_id for tenant_id, _, _ in lanes],
-            [subscription_id for _, subscription_id, _ in lanes],
-            [epoch for _, _, epoch in lanes],
+            [lane.destination.tenant_id for lane in lanes],
+            [lane.subscription_id for lane in lanes],
+            [lane.epoch for lane in lanes],
             self._worker_id,
         )
-        return {(row["subscription_id"], row["epoch"]) for row in rows}
+        ours = {(row["subscription_id"], row["epoch"]) for row in rows}
+        return {lane for lane in lanes if (lane.subscription_id, lane.epoch) in ours}
 
     async def _write(self, connection: Connection, results: list[Result]) -> list[Lane]:
         """Write everything; the lanes whose subscriptions are disabled by it."""
+        attempts = [r.attempt for r in results]
+        outcomes = [None if attempt is None else attempt.outcome for attempt in attempts]
         moved = await connection.fetch(
-            _UPDATE_DELIVERIES,
+            _RECORD,
             [r.lane.destination.tenant_id for r in results],
-            [r.delivery_id for r in results],
-            [r.status.value for r in results],
+            [r.pending.id for r in results],
+            [r.status for r in results],
             [r.attempt_count for r in results],
             [r.due_at for r in results],
             [r.finished_at for r in results],
-            [r.attempt.outcome.status_code if r.attempt else None for r in results],
             [r.error for r in results],
+            [a and a.started_at for a in attempts],
+            [a and a.url for a in attempts],
+            [a and _json(a.request_headers) for a in attempts],
+            [a and a.request_body for a in attempts],
+            [o and o.status_code for o in outcomes],
+            [o and o.duration_ms for o in outcomes],
+            [o and _json(o.headers) for o in outcomes],
+            [o and o.body for o in outcomes],
+            [o and o.truncated for o in outcomes],
+            [o and o.remote_address for o in outcomes],
+            self._worker_id,
         )
-        await self._write_attempts(connection, [(r, r.attempt) for r in results if r.attempt is not None])
         # A batch whose commit was answered by a broken connection comes again, and must not count twice.
         new_ids = {row["id"] for row in moved}
-        new = [result for result in results if result.delivery_id in new_ids]
+        new = [result for result in results if result.pending.id in new_ids]
         await self._write_lanes(connection, [r for r in new if r.hold_until is not None or r.breaker_changed])
         await self._announce(connection, new)
         return await self._count_failures(connection, new)
-
-    async def _write_attempts(self, connection: Connection, sent: list[tuple[Result, SentAttempt]]) -> None:
-        if not sent:
-            return
-        outcomes = [attempt.outcome for _, attempt in sent]
-        await connection.execute(
-            _INSERT_ATTEMPTS,
-            [r.lane.destination.tenant_id for r, _ in sent],
-            [r.delivery_id for r, _ in sent],
-            [attempt.number for _, attempt in sent],
-            [attempt.started_at for _, attempt in sent],
-            [outcome.duration_ms for outcome in outcomes],
-            [attempt.url for _, attempt in sent],
-            [msgspec.json.encode(attempt.request_headers).decode() for _, attempt in sent],
-            [attempt.request_body for _, attempt in sent],
-            [outcome.status_code for outcome in outcomes],
-            [outcome.error for outcome in outcomes],
-            [None if o.headers is None else msgspec.json.encode(dict(o.headers)).decode() for o in outcomes],
-            [outcome.body for outcome in outcomes],
-            [outcome.truncated for outcome in outcomes],
-            [outcome.remote_address for outcome in outcomes],
-            self._worker_id,
-        )
 
     @staticmethod
     async def _write_lanes(connection: Connection, results: list[Result]) -> None:
@@ -217,15 +207,20 @@ class Recorder:
         shown = format_id(IdKind.SUBSCRIPTION, subscription_id)
         change = {"status": "disabled", "status_reason": reason}
         await connection.execute(
-            _AUDIT_DISABLED, tenant_id, new_uuid(), shown, msgspec.json.encode(change).decode(), result.correlation_id
+            _AUDIT_DISABLED,
+            tenant_id,
+            new_uuid(),
+            shown,
+            msgspec.json.encode(change).decode(),
+            result.pending.correlation_id,
         )
         data = {"subscription_id": shown, "url": result.lane.destination.url, "reason": reason}
-        await _insert_outbox(connection, [(tenant_id, "subscription.disabled", data, result.correlation_id)])
+        await _insert_outbox(connection, [(tenant_id, "subscription.disabled", data, result.pending.correlation_id)])
 
     @staticmethod
     async def _announce(connection: Connection, results: list[Result]) -> None:
         entries = [
-            (r.lane.destination.tenant_id, event_type, data, r.correlation_id)
+            (r.lane.destination.tenant_id, event_type, data, r.pending.correlation_id)
             for r in results
             for event_type, data in r.announcements
         ]
@@ -242,6 +237,10 @@ async def _insert_outbox(connection: Connection, entries: list[tuple[UUID, str, 
         [msgspec.json.encode(data).decode() for _, _, data, _ in entries],
         [correlation_id for _, _, _, correlation_id in entries],
     )
+
+
+def _json(headers: HeaderPairs | dict[str, str] | None) -> str | None:
+    return None if headers is None else msgspec.json.encode(dict(headers)).decode()
 
 
 def _size(result: Result) -> int:
@@ -263,28 +262,32 @@ SELECT l.subscription_id, l.epoch
 
 # `due_at` stays as it is unless the result moves it: in an ordered lane it keeps the delivery's place.
 # The status is compared as text, so that the index of what is pending cannot serve: it would be read whole.
-_UPDATE_DELIVERIES = """
+# When the answer to a commit was lost, all of it is written again: the first attempt of a number stands.
+_RECORD = """
+WITH u AS MATERIALIZED (
+  SELECT *
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::text[],
+                $8::timestamptz[], $9::text[], $10::text[], $11::bytea[], $12::int[], $13::float8[], $14::text[],
+                $15::bytea[], $16::bool[], $17::text[])
+         AS u (tenant_id, id, status, attempt_count, due_at, finished_at, error, started_at, url, request_headers,
+               request_body, status_code, duration_ms, response_headers, response_body, truncated, remote_address)
+), kept AS (
+  INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers, request_body,
+                        status_code, error, response_headers, response_body, response_truncated, remote_address,
+                        worker_id)
+  SELECT tenant_id, id, attempt_count, started_at, duration_ms, url, request_headers::jsonb, request_body, status_code,
+         error, response_headers::jsonb, response_body, truncated, remote_address, $18
+    FROM u
+   WHERE u.started_at IS NOT NULL
+  ON CONFLICT (tenant_id, delivery_id, number) DO NOTHING
+)
 UPDATE deliveries d
    SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
        finished_at = u.finished_at, last_status_code = coalesce(u.status_code, d.last_status_code), error = u.error
-  FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::int[],
-              $8::text[])
-       AS u (tenant_id, id, status, attempt_count, due_at, finished_at, status_code, error)
+  FROM u
  WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status::text = 'pending'
    AND (u.status <> 'pending' OR d.attempt_count < u.attempt_count)
 RETURNING d.id
-"""
-
-# Written again when the answer to a commit was lost: the first one stands.
-_INSERT_ATTEMPTS = """
-INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers, request_body,
-                      status_code, error, response_headers, response_body, response_truncated, remote_address,
-                      worker_id)
-SELECT t, d, n, s, m, l, h::jsonb, b, c, e, x::jsonb, y, z, r, $15
-  FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::float8[], $6::text[], $7::text[], $8::bytea[],
-              $9::int[], $10::text[], $11::text[], $12::bytea[], $13::bool[], $14::text[])
-       AS u (t, d, n, s, m, l, h, b, c, e, x, y, z, r)
-ON CONFLICT (tenant_id, delivery_id, number) DO NOTHING
 """
 
 _UPDATE_LANE = """

@@ -12,14 +12,12 @@ from crossdock.features.deliveries.lane import Pending
 from crossdock.features.deliveries.outcomes import judge_error, judge_response
 from crossdock.features.deliveries.recording import SentAttempt
 from crossdock.features.deliveries.rendering import EventContent, render
-from crossdock.gateway.destination_auth import Authenticator, header_names
+from crossdock.gateway.destination_auth import Authenticator
 from crossdock.gateway.errors import TokenFetchError, TransportError
-from crossdock.gateway.headers import HeaderPairs
 from crossdock.gateway.transport import OutboundRequest
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import IdKind, format_id
-from crossdock.observability.redaction import MASK
 
 _CONNECT_TIMEOUT_S = 10.0
 _KEPT_RESPONSE_BYTES = 64 * 1024
@@ -36,7 +34,7 @@ class Sender:
         """Send the delivery once and say what came of it; an answer of any kind is no error."""
         started = time.perf_counter()
         started_at = self._clock.now()
-        request = _request(destination, pending, started_at)
+        request, shown = _request(destination, pending, started_at)
         try:
             response = await self._authenticator.send(request, destination.auth)
             outcome = judge_response(response, now=self._clock.now())
@@ -46,7 +44,7 @@ class Sender:
             number=pending.attempt_count + 1,
             started_at=started_at,
             url=destination.url,
-            request_headers=_shown(request.headers, destination),
+            request_headers=shown,
             request_body=request.body if destination.transformation is not None else None,
             outcome=outcome,
         )
@@ -63,7 +61,11 @@ class Sender:
         )
 
 
-def _request(destination: Destination, pending: Pending, now: datetime) -> OutboundRequest:
+def _request(destination: Destination, pending: Pending, now: datetime) -> tuple[OutboundRequest, dict[str, str]]:
+    """The request, without what authenticates it, and its headers as history shows them.
+
+    What the tenant set, or authenticates, may be secret under any name.
+    """
     event = pending.event
     if event is None:
         raise NotRenderableError("The event is older than the retention; its data is gone.")
@@ -76,46 +78,35 @@ def _request(destination: Destination, pending: Pending, now: datetime) -> Outbo
         )
     except (CrossdockError, msgspec.DecodeError, RecursionError) as error:
         raise NotRenderableError(f"The subscription's transformation failed: {error}") from error
-    return OutboundRequest(
+    headers = _system_headers(destination, pending, event, body, now)
+    headers["content-type"] = content_type
+    request = OutboundRequest(
         method="POST",
         url=destination.url,
-        headers=(
-            *destination.headers,
-            *_system_headers(destination, pending, event, body, now),
-            ("content-type", content_type),
-        ),
+        headers=(*destination.headers, *headers.items()),
         body=body,
         connect_timeout_s=min(_CONNECT_TIMEOUT_S, destination.timeout_s),
         total_timeout_s=destination.timeout_s,
         max_response_bytes=_KEPT_RESPONSE_BYTES,
         repeatable=True,
     )
-
-
-def _shown(headers: HeaderPairs, destination: Destination) -> dict[str, str]:
-    """The headers as history shows them; what the tenant set, or authenticates, may be secret under any name."""
-    shown = dict(headers[len(destination.headers) :])
-    for name, _ in destination.headers:
-        shown[name] = MASK
-    for name in header_names(destination.auth):
-        shown[name] = MASK
-    return shown
+    return request, headers | destination.masked
 
 
 def _system_headers(
     destination: Destination, pending: Pending, event: EventContent, body: bytes, now: datetime
-) -> HeaderPairs:
+) -> dict[str, str]:
     message_id = format_id(IdKind.DELIVERY, pending.message_id)
     timestamp = int(now.timestamp())
-    headers: HeaderPairs = (
-        ("webhook-id", message_id),
-        ("webhook-timestamp", str(timestamp)),
-        ("crossdock-event-id", format_id(IdKind.EVENT, event.id)),
-        ("crossdock-event-type", event.type),
-        ("crossdock-attempt", str(pending.attempt_count + 1)),
-        ("crossdock-correlation-id", pending.correlation_id),
-    )
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "crossdock-event-id": format_id(IdKind.EVENT, event.id),
+        "crossdock-event-type": event.type,
+        "crossdock-attempt": str(pending.attempt_count + 1),
+        "crossdock-correlation-id": pending.correlation_id,
+    }
     keys = destination.keys_at(now)
     if keys:
-        headers += (("webhook-signature", sign(message_id, timestamp, body, keys)),)
+        headers["webhook-signature"] = sign(message_id, timestamp, body, keys)
     return headers
