@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from crossdock.db.changes import Change
-from crossdock.features.deliveries import dispatch, leases
-from crossdock.features.deliveries.dispatch import Dispatcher
+from crossdock.features.deliveries import dispatch, leases, pumping
 from crossdock.features.deliveries.judging import Judge
 from crossdock.features.deliveries.lane import Lane
 from crossdock.features.deliveries.models import SubscriptionStatus
+from crossdock.features.deliveries.pumping import Pump
 from crossdock.features.deliveries.schemas import SubscriptionCreated
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.observability import metrics
@@ -50,14 +50,14 @@ async def test_a_lane_with_a_retry_due_behind_an_open_breaker_waits_without_spin
     hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rings = 0
-    rang = Dispatcher._timer_rang
+    rang = Pump._timer_rang
 
-    def counting(self: Dispatcher, lane: Lane) -> None:
+    def counting(self: Pump, lane: Lane) -> None:
         nonlocal rings
         rings += 1
         rang(self, lane)
 
-    monkeypatch.setattr(Dispatcher, "_timer_rang", counting)
+    monkeypatch.setattr(Pump, "_timer_rang", counting)
     receiver.answers(BROKEN)
     await hub.subscribe(receiver)
     await hub.publish(1)
@@ -82,7 +82,7 @@ async def test_the_late_end_of_an_attempt_leaves_the_lane_that_was_taken_back_al
 
     first.open()
     await eventually(lambda: receiver.under_way == 1)
-    await eventually(lambda: len(worker._dispatcher._tasks) == 1)
+    await eventually(lambda: len(worker._dispatcher._pump._tasks) == 1)
     assert worker._dispatcher.lanes[key_of(subscription)] is taken_back
     second.open()
     (delivery,) = await hub.ended(subscription)
@@ -174,7 +174,7 @@ async def test_a_fault_of_our_own_after_an_attempt_leaves_the_lane_as_it_was(
         raise ZeroDivisionError
 
     monkeypatch.setattr(Judge, "sent", faulty)
-    monkeypatch.setattr(dispatch, "_BROKEN_HOLD", timedelta(seconds=0.2))
+    monkeypatch.setattr(pumping, "_BROKEN_HOLD", timedelta(seconds=0.2))
     await hub.publish(1)
     await eventually(lambda: faults)
     lane = worker._dispatcher.lanes[key_of(subscription)]

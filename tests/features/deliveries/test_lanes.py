@@ -69,7 +69,7 @@ class TestAWorkerCutOff:
                 await receiver.got(2)
                 await gate.open()
                 first.open()
-                await eventually(lambda: not cut_off._dispatcher._tasks)
+                await eventually(lambda: not cut_off._dispatcher._pump._tasks)
                 (delivery,) = await hub.deliveries(subscription)
                 assert (delivery["status"], delivery["attempt_count"]) == ("pending", 0)
                 second.open()
@@ -196,7 +196,7 @@ class TestGivingLanesBack:
 
         await eventually(all_free)
         assert worker._dispatcher.lanes == {}
-        assert worker._dispatcher._timers == {}
+        assert worker._dispatcher._pump._timers == {}
 
     @pytest.mark.outside
     async def test_a_stopped_worker_finishes_what_is_under_way_and_the_next_has_the_rest(
@@ -210,7 +210,7 @@ class TestGivingLanesBack:
             await hub.publish(*range(10))
             await eventually(lambda: receiver.under_way == 2)
             stopping = asyncio.create_task(worker.stop())
-            await eventually(lambda: worker._dispatcher._stopping)
+            await eventually(lambda: worker._dispatcher._pump._stopping)
             gate.open()
             await stopping
         assert len(await hub.ended(subscription, 2)) == 2

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from crossdock.features.deliveries import dispatch
 from crossdock.features.deliveries import lane as lane_module
+from crossdock.features.deliveries import pumping
 from crossdock.features.deliveries.lane import Lane
 from crossdock.features.deliveries.lane_repository import LaneRepository
 from crossdock.kit.clock import Clock
@@ -72,7 +72,7 @@ async def test_payloads_under_way_in_one_lane_are_bounded_in_bytes(hub: Hub, rec
 async def test_a_process_that_is_full_of_hanging_attempts_still_serves_every_lane(
     hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "_MOST_IN_FLIGHT", 3)
+    monkeypatch.setattr(pumping, "_MOST_IN_FLIGHT", 3)
     receiver.otherwise = hang
     await hub.subscribe(receiver, event_types=["order.stuck"], max_concurrency=10)
     await hub.publish(*range(20), event_type="order.stuck")

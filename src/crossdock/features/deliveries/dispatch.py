@@ -1,14 +1,12 @@
-"""Sending for the lanes that this process owns.
+"""The lanes that this process owns: they come and go, are filled, and their settings change.
 
 Every step is driven by what happened: a delivery offered, an attempt ended, rows read, a timer. Each
-drives its own lane and costs the others nothing; only the number of attempts under way is shared.
+drives its own lane and costs the others nothing. What sends for them is in `pumping`.
 """
 
 import asyncio
-import functools
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from contextvars import Context
 from datetime import datetime, timedelta
 from heapq import nsmallest
 from uuid import UUID
@@ -16,28 +14,22 @@ from uuid import UUID
 import structlog
 
 from crossdock.db.engine import CONNECTION_LOST
-from crossdock.features.deliveries.attempting import Attempter, named
+from crossdock.features.deliveries.attempting import Attempter
 from crossdock.features.deliveries.destinations import Destination, DestinationLoader
 from crossdock.features.deliveries.lane import Held, Lane, Pending
 from crossdock.features.deliveries.lane_repository import Claim, Handback, LaneRepository
-from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus, SubscriptionStatus
-from crossdock.features.deliveries.recording import Recorder, Result
+from crossdock.features.deliveries.models import DeliveryKind, SubscriptionStatus
+from crossdock.features.deliveries.pumping import Pump
+from crossdock.features.deliveries.recording import Recorder
 from crossdock.features.deliveries.routing import PlannedDelivery
 from crossdock.gateway.breaker import Breaker, BreakerPolicy, BreakerState
 from crossdock.gateway.token_bucket import TokenBucket
 from crossdock.kit.clock import Clock
-from crossdock.kit.errors import UnavailableError
-from crossdock.kit.ids import uuid_timestamp
 from crossdock.observability import metrics
 
-# Attempts under way in one process: each holds a socket and its bodies. Beyond this a lane still gets one,
-# so that however many destinations hang, the others are sent to.
-_MOST_IN_FLIGHT = 2_000
-_MOST_BYTES_IN_FLIGHT = 128 * 1024 * 1024
 _MOST_READ_AT_ONCE = 100
 _IDLE_BEFORE_RELEASE_S = 3.0
-_RECORD_RETRY_PAUSE_S = 0.25
-_BROKEN_HOLD = timedelta(minutes=1)
+_UNREADABLE_HOLD = timedelta(minutes=1)
 _READ_RETRY_PAUSE_S = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -58,23 +50,14 @@ class Dispatcher:
     ) -> None:
         self._repository = repository
         self._loader = loader
-        self._attempter = attempter
-        self._recorder = recorder
         self._breaker_policy = breaker_policy
         self._clock = clock
         self._lanes: dict[UUID, Lane] = {}
         self._held = Held()
-        self._in_flight = self._under_way = 0
-        self._bytes_in_flight = 0
         self._reads = 0
-        self._waiting_for_slot: dict[UUID, Lane] = {}
-        self._timers: dict[UUID, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._hungry = asyncio.Event()
+        self._pump = Pump(attempter=attempter, recorder=recorder, read=self._hungry.set, drop=self._lost, clock=clock)
         self._reader: asyncio.Task[None] | None = None
-        self._may_send: Callable[[], bool] = lambda: True
-        self._stopping = False
-        self._at_rest = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._adopting: dict[UUID, UUID] = {}
         self._overtaken: set[UUID] = set()
@@ -82,25 +65,16 @@ class Dispatcher:
 
     def start(self, may_send: Callable[[], bool]) -> None:
         """Start reading and sending; `may_send` says whether the lease is certainly still ours."""
-        self._may_send = may_send
-        metrics.IN_FLIGHT.set_function(lambda: self._under_way)
+        self._pump.start(may_send)
         self._reader = asyncio.create_task(self._read_forever(), name="lane-reader")
 
     async def stop(self, drain_timeout_s: float) -> list[Handback]:
         """Start nothing more, wait for attempts under way, and say which lanes are to be given back."""
-        self._stopping = True
         if self._reader is not None:
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reader
-        for timer in self._timers.values():
-            timer.cancel()
-        if self._in_flight:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(drain_timeout_s):
-                    await self._at_rest.wait()
-        for task in list(self._tasks):
-            task.cancel()
+        await self._pump.stop(drain_timeout_s)
         handbacks = [self._handback(lane) for lane in self._lanes.values()]
         # From now on publishers of this process tell others of what they commit.
         self.drop(self._lanes)
@@ -131,7 +105,7 @@ class Dispatcher:
         if not claims:
             return []
         unreadable: list[Handback] = []
-        later = self._clock.now() + _BROKEN_HOLD
+        later = self._clock.now() + _UNREADABLE_HOLD
         destinations = await self._settings_of(claims)
         for claim in claims:
             destination = destinations.get(claim.subscription_id)
@@ -149,7 +123,7 @@ class Dispatcher:
             )
             self.drop([claim.subscription_id])
             self._lanes[claim.subscription_id] = lane
-            self._pump(lane)
+            self._pump.pump(lane)
         metrics.LANES_OWNED.set(len(self._lanes))
         return unreadable
 
@@ -170,8 +144,12 @@ class Dispatcher:
             lane = self._lanes.pop(subscription_id, None)
             if lane is not None:
                 lane.forget()
-                self._cancel_timer(subscription_id)
+                self._pump.forget(subscription_id)
         metrics.LANES_OWNED.set(len(self._lanes))
+
+    def _lost(self, lane: Lane) -> None:
+        if self._lanes.get(lane.subscription_id) is lane:
+            self.drop([lane.subscription_id])
 
     def take_idle(self, monotonic: float) -> list[Handback]:
         """Lanes with nothing to do for a while; they are no longer ours to send for."""
@@ -221,7 +199,7 @@ class Dispatcher:
                 lane.bucket = self._bucket(destination)
             lane.destination = destination
             lane.stale.discard(suspended)
-            self._pump(lane)
+            self._pump.pump(lane)
 
     def suspend(self, subscription_ids: list[UUID] | None) -> object:
         """Start nothing more for these lanes (None: for any) until `reload` is called with the answer."""
@@ -239,7 +217,7 @@ class Dispatcher:
         if lane is not None:
             lane.breaker = Breaker(self._breaker_policy)
             lane.hold_until = None
-            self._pump(lane)
+            self._pump.pump(lane)
 
     def prepare_to_adopt(self) -> None:
         """Lanes are about to be claimed: what is calmed from now on need not show in the claims."""
@@ -250,7 +228,7 @@ class Dispatcher:
         for lane in self._lanes.values():
             if subscription_ids is None or lane.subscription_id in subscription_ids:
                 lane.look_again()
-                self._pump(lane)
+                self._pump.pump(lane)
 
     # LaneHandover
 
@@ -279,151 +257,7 @@ class Dispatcher:
             lane.offer(pending)
             touched[planned.subscription_id] = lane
         for lane in touched.values():
-            self._pump(lane)
-
-    # Sending
-
-    def _pump(self, lane: Lane) -> None:
-        """Start what may start in this lane, and arrange to look again when more may."""
-        while (pending := self._next(lane)) is not None:
-            # Not in the context of whoever happened to call: its correlation id is not that of what is sent.
-            task = asyncio.get_running_loop().create_task(self._send_from(lane, pending), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _next(self, lane: Lane) -> Pending | None:
-        """Take the lane's next delivery, if it may start now; otherwise look again when it may."""
-        if lane.lost:
-            return None
-        now = self._clock.now()
-        monotonic = asyncio.get_running_loop().time()
-        wait_s = None
-        if not self._stopping and self._may_send():
-            if self._full and lane.in_flight:
-                self._waiting_for_slot[lane.subscription_id] = lane
-            else:
-                wait_s = lane.wait_s(now, monotonic)
-        pending = None
-        if wait_s == 0:
-            pending = lane.take(monotonic)
-            self._in_flight += 1
-            self._bytes_in_flight += pending.size
-            lane.idle_since = None
-        if (lane.more or lane.next_due is not None) and lane.hungry(now):
-            self._hungry.set()
-        if pending is None:
-            self._look_again_when_it_changes(lane, now, wait_s)
-        return pending
-
-    def _look_again_when_it_changes(self, lane: Lane, now: datetime, wait_s: float | None) -> None:
-        changes_at = lane.changes_at(now)
-        if changes_at is not None:
-            until_s = (changes_at - now).total_seconds()
-            wait_s = until_s if wait_s is None else min(wait_s, until_s)
-        if wait_s is not None:
-            self._look_again(lane, wait_s)
-
-    @property
-    def _full(self) -> bool:
-        return self._in_flight >= _MOST_IN_FLIGHT or self._bytes_in_flight >= _MOST_BYTES_IN_FLIGHT
-
-    async def _send_from(self, lane: Lane, pending: Pending) -> None:
-        """Send one delivery after the other, as long as the lane has one that may start.
-
-        A task for each would cost as much as signing. Nobody waits here until a result is recorded.
-        """
-        following: Pending | None = pending
-        while following is not None:
-            result = await self._result_of(lane, following)
-            if result is not None:
-                lane.answered(following)
-                self._record(result)
-            following = self._next(lane)
-
-    async def _result_of(self, lane: Lane, pending: Pending) -> Result | None:
-        """What came of an attempt; None when a fault of our own kept us from knowing."""
-        result = None
-        self._under_way += 1
-        try:
-            result = await self._attempter.attempt(lane, pending)
-        except Exception:  # noqa: BLE001 - it stays pending; what must not happen is sending it again at once
-            _log.exception("delivery_broke", **named(pending))
-            lane.hold_until = self._clock.now() + _BROKEN_HOLD
-        finally:
-            self._under_way -= 1
-            if result is None:
-                lane.abandon(pending)
-                self._over(pending)
-        return result
-
-    # Recording
-
-    def _record(self, result: Result) -> None:
-        """Have the result written, and try again as long as the lane may be ours."""
-        if result.lane.lost:
-            self._not_recorded(result)
-            return
-        recorded = functools.partial(self._recorded, result)
-        try:
-            self._recorder.record(result, recorded)
-        except UnavailableError as error:
-            recorded(error)
-
-    def _recorded(self, result: Result, answer: bool | Exception) -> None:  # noqa: FBT001 - as the recorder tells it
-        """A result is written (True), not ours to write (False), or could not be."""
-        lane = result.lane
-        if answer is True:
-            self._settle(result)
-        elif answer is False:
-            self._not_recorded(result)
-            if self._lanes.get(lane.subscription_id) is lane:
-                self.drop([lane.subscription_id])
-        elif isinstance(answer, UnavailableError):
-            if self._stopping:
-                self._not_recorded(result)
-            else:
-                asyncio.get_running_loop().call_later(_RECORD_RETRY_PAUSE_S, self._record, result)
-        else:
-            # What came back cannot be stored; that the attempt was made still must be.
-            _log.error("result_not_storable", exc_info=answer, **named(result.pending))
-            if result.strip():
-                self._record(result)
-            else:
-                lane.hold_until = self._clock.now() + _BROKEN_HOLD
-                self._not_recorded(result)
-
-    def _not_recorded(self, result: Result) -> None:
-        result.lane.not_recorded(result.pending)
-        self._over(result.pending)
-        self._pump(result.lane)
-
-    def _settle(self, result: Result) -> None:
-        lane, pending = result.lane, result.pending
-        ended = result.status is not DeliveryStatus.PENDING
-        # When nothing of this changes, the lane's next one started already.
-        changes = lane.waits_for_records or pending.in_order or result.status is not DeliveryStatus.DELIVERED
-        again = None
-        if not ended and pending.in_order:
-            pending.attempt_count = result.attempt_count
-            again = pending
-        lane.settle(pending, again=again, due_at=result.due_at)
-        self._over(pending)
-        if ended:
-            metrics.DELIVERIES_FINISHED.count(result.status)
-            if result.status is DeliveryStatus.DELIVERED:
-                metrics.DELIVERY_S.observe(self._clock.now().timestamp() - uuid_timestamp(pending.id))
-        if changes:
-            self._pump(lane)
-
-    def _over(self, pending: Pending) -> None:
-        """A delivery holds nothing of the process any longer."""
-        self._in_flight -= 1
-        self._bytes_in_flight -= pending.size
-        if self._stopping and not self._in_flight:
-            self._at_rest.set()
-        while self._waiting_for_slot and not self._full:
-            first = next(iter(self._waiting_for_slot))
-            self._pump(self._waiting_for_slot.pop(first))
+            self._pump.pump(lane)
 
     # Reading
 
@@ -466,7 +300,7 @@ class Dispatcher:
         for lane in lanes:
             rows, more = due[lane.subscription_id]
             lane.fill(rows, more=more, next_due=upcoming.get(lane.subscription_id))
-            self._pump(lane)
+            self._pump.pump(lane)
 
     # Small things
 
@@ -510,17 +344,3 @@ class Dispatcher:
         if lane.idle_since is None:
             lane.idle_since = monotonic
         return monotonic - lane.idle_since >= _IDLE_BEFORE_RELEASE_S
-
-    def _look_again(self, lane: Lane, after_s: float) -> None:
-        self._cancel_timer(lane.subscription_id)
-        self._timers[lane.subscription_id] = asyncio.get_running_loop().call_later(after_s, self._timer_rang, lane)
-
-    def _timer_rang(self, lane: Lane) -> None:
-        self._timers.pop(lane.subscription_id, None)
-        if self._lanes.get(lane.subscription_id) is lane:
-            self._pump(lane)
-
-    def _cancel_timer(self, subscription_id: UUID) -> None:
-        timer = self._timers.pop(subscription_id, None)
-        if timer is not None:
-            timer.cancel()
