@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from crossdock.connectors.manifest import AuthMethod, Manifest, ProviderLibrary
 from crossdock.connectors.manifest.addressing import base_url, variables, with_defaults
 from crossdock.db.changes import Change, ChangeFeed
@@ -29,7 +31,7 @@ class Connection:
     """One integration, ready to make calls with.
 
     `config` has the schema's defaults in it. `credentials` are in clear. Two of the same `revision` reach the
-    provider alike. `authorized` says that a person has consented, where that is needed.
+    provider alike.
     """
 
     tenant_id: UUID
@@ -44,7 +46,6 @@ class Connection:
     config: Mapping[str, Any]
     credentials: Mapping[str, str] = field(repr=False)
     options: IntegrationOptions
-    authorized: bool
 
     def base_url(self, values: Mapping[str, str] | None = None) -> str | None:
         """Where the API is, without a slash at the end; `values` is what the provider told with its tokens.
@@ -130,8 +131,8 @@ class ConnectionLoader:
         made = self._made(integration)
         return replace(made, credentials=await self._resolved(integration.tenant_id, credentials))
 
-    async def opened(self, integration: Integration) -> Credentials:
-        """A row's credentials, with references as they are."""
+    async def opened(self, integration: Integration, *, session: AsyncSession | None = None) -> Credentials:
+        """A row's credentials, with references as they are; `session` is the tenant's, if the caller has one."""
         if integration.credentials is None:
             return {}
         return parse(
@@ -139,6 +140,7 @@ class ConnectionLoader:
                 integration.credentials,
                 tenant_id=integration.tenant_id,
                 purpose=CREDENTIALS.purpose(integration.id),
+                session=session,
             )
         )
 
@@ -171,7 +173,6 @@ class ConnectionLoader:
             config=with_defaults(manifest, integration.config),
             credentials={},
             options=IntegrationOptions.model_validate(integration.options),
-            authorized=integration.authorized_at is not None,
         )
 
     async def _resolved(self, tenant_id: UUID, credentials: Credentials) -> dict[str, str]:
