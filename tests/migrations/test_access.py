@@ -35,9 +35,13 @@ GRANTS = {
     "crossdock_app": {
         "DELETE INSERT SELECT UPDATE": (
             "api_key_usage event_types idempotency_keys roles secret_stores sessions subscription_keys subscriptions "
-            "tenant_settings user_roles users webhook_endpoint_secrets webhook_endpoints integrations"
+            "tenant_settings user_roles users webhook_endpoint_secrets webhook_endpoints integrations "
+            "oauth_states oauth_tokens"
         ),
-        "EXECUTE": ("crossdock_find_api_key() crossdock_find_session() crossdock_find_tenant() crossdock_find_users()"),
+        "EXECUTE": (
+            "crossdock_find_api_key() crossdock_find_oauth_state() crossdock_find_session() crossdock_find_tenant() "
+            "crossdock_find_users()"
+        ),
         "INSERT": (
             "pgqueuer.execute_after pgqueuer.headers pgqueuer.payload "
             "pgqueuer_log.entrypoint pgqueuer_log.job_id pgqueuer_log.priority pgqueuer_log.status"
@@ -68,13 +72,15 @@ GRANTS = {
     "crossdock_worker": {
         "DELETE INSERT SELECT": "integration_logs outbox",
         "DELETE INSERT SELECT UPDATE": "pgqueuer pgqueuer_log secret_reminders webhook_seen_ids workers",
-        "DELETE SELECT": "api_key_usage idempotency_keys sessions webhook_endpoint_secrets webhook_refusals",
+        "DELETE SELECT": (
+            "api_key_usage idempotency_keys oauth_states sessions webhook_endpoint_secrets webhook_refusals"
+        ),
         "EXECUTE": "crossdock_drop_partitions() crossdock_make_partitions() crossdock_trim_audit_log()",
         "INSERT": "audit_log",
         "INSERT SELECT": "attempts",
         "SELECT": (
-            "data_keys events pgqueuer_statistics secret_stores subscription_keys tenant_routes tenants vault_ring "
-            "webhook_endpoints"
+            "data_keys events oauth_tokens pgqueuer_statistics secret_stores subscription_keys tenant_routes tenants "
+            "vault_ring webhook_endpoints"
         ),
         "UPDATE": "data_keys.ring_key data_keys.wrapped data_keys.wrapped_at",
         "INSERT SELECT UPDATE": "receipts",
@@ -86,6 +92,7 @@ GRANTS = {
 DEFINER_FUNCTIONS = {
     "crossdock_drop_partitions",
     "crossdock_find_api_key",
+    "crossdock_find_oauth_state",
     "crossdock_find_session",
     "crossdock_find_tenant",
     "crossdock_find_users",
