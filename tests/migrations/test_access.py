@@ -51,7 +51,8 @@ GRANTS = {
             "pgqueuer.dedupe_key pgqueuer.entrypoint pgqueuer.id pgqueuer.priority pgqueuer.status integration_logs"
         ),
         "DELETE INSERT SELECT": "webhook_refusals",
-        "INSERT SELECT UPDATE": "api_keys deliveries lanes",
+        "DELETE SELECT": "call_breakers",
+        "INSERT SELECT UPDATE": "alerts api_keys deliveries lanes",
         "SELECT UPDATE": "receipts tenant_routes tenants",
         "USAGE": "pgqueuer_id_seq schema public",
     },
@@ -71,7 +72,7 @@ GRANTS = {
     },
     "crossdock_worker": {
         "DELETE INSERT SELECT": "integration_logs outbox",
-        "DELETE INSERT SELECT UPDATE": "pgqueuer pgqueuer_log secret_reminders webhook_seen_ids workers",
+        "DELETE INSERT SELECT UPDATE": "alerts pgqueuer pgqueuer_log secret_reminders webhook_seen_ids workers",
         "DELETE SELECT": (
             "api_key_usage idempotency_keys oauth_states sessions webhook_endpoint_secrets webhook_refusals"
         ),
@@ -83,7 +84,7 @@ GRANTS = {
             "vault_ring webhook_endpoints"
         ),
         "UPDATE": "data_keys.ring_key data_keys.wrapped data_keys.wrapped_at",
-        "INSERT SELECT UPDATE": "receipts",
+        "INSERT SELECT UPDATE": "call_breakers call_limits receipts",
         "SELECT UPDATE": "api_keys deliveries integrations lanes subscriptions",
         "USAGE": "pgqueuer_id_seq schema public",
     },

@@ -107,11 +107,11 @@ def count_end(breaker: Breaker, ended: CallEnd, now: datetime) -> None:
         breaker.counted(now, calls=1, failures=int(ended.end is End.FAILED), slow=int(ended.slow))
 
 
-def refusal(open_until: datetime | None, now: datetime) -> BreakerOpenError:
+def refusal(wait_s: float) -> BreakerOpenError:
     """The error for a caller that is not admitted; it says when to come back."""
-    wait_s = 1 if open_until is None else max(1, math.ceil((open_until - now).total_seconds()))
+    seconds = max(1, math.ceil(wait_s))
     return BreakerOpenError(
-        f"The provider failed, and is left alone for another {wait_s} s; nothing was sent.", retry_after_s=wait_s
+        f"The provider failed, and is left alone for another {seconds} s; nothing was sent.", retry_after_s=seconds
     )
 
 
@@ -127,7 +127,8 @@ class LocalBreaker:
         """Leave for one call. Raises BreakerOpenError while the provider is left alone."""
         now = self._clock.now()
         if not self._breaker.allows(now):
-            raise refusal(self._breaker.open_until, now)
+            opened = self._breaker.open_until
+            raise refusal(0 if opened is None else (opened - now).total_seconds())
         return TrackedAdmission(self._policy, self._ended, probe=self._breaker.started())
 
     def _ended(self, ended: CallEnd) -> None:

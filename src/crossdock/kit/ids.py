@@ -37,6 +37,7 @@ class IdKind(StrEnum):
     SIGNING_KEY = "sky"
     INTEGRATION = "int"
     INTEGRATION_LOG = "ilg"
+    ALERT = "alr"
 
 
 def new_uuid() -> UUID:
