@@ -145,7 +145,7 @@ class BreakerStore:
 
 
 async def calm(session: AsyncSession, *, tenant_id: UUID, integration_id: UUID) -> None:
-    """Let an integration's breaker forget everything, once the session's transaction commits: a person says it works."""
+    """Let an integration's breaker forget everything once the session commits: a person says that it works."""
     key = CallKey(tenant_id, integration_id)
     await session.execute(
         delete(CallBreaker).where(CallBreaker.tenant_id == tenant_id, CallBreaker.integration_id == integration_id)
