@@ -53,12 +53,13 @@ GRANTS = {
         "DELETE INSERT SELECT": "webhook_refusals",
         "DELETE SELECT": "call_breakers",
         "INSERT SELECT UPDATE": "alerts api_keys deliveries lanes",
+        "SELECT": "calls",
         "SELECT UPDATE": "receipts tenant_routes tenants",
         "USAGE": "pgqueuer_id_seq schema public",
     },
     "crossdock_ingest": {
         "INSERT": (
-            "deliveries events receipts pgqueuer.execute_after pgqueuer.headers pgqueuer.payload "
+            "calls deliveries events receipts pgqueuer.execute_after pgqueuer.headers pgqueuer.payload "
             "pgqueuer_log.entrypoint pgqueuer_log.job_id pgqueuer_log.priority pgqueuer_log.status"
         ),
         "INSERT SELECT": "pgqueuer.dedupe_key pgqueuer.entrypoint pgqueuer.id pgqueuer.priority pgqueuer.status",
@@ -72,7 +73,7 @@ GRANTS = {
     },
     "crossdock_worker": {
         "DELETE INSERT SELECT": "integration_logs outbox",
-        "DELETE INSERT SELECT UPDATE": "alerts pgqueuer pgqueuer_log secret_reminders webhook_seen_ids workers",
+        "DELETE INSERT SELECT UPDATE": "alerts pgqueuer pgqueuer_log webhook_seen_ids workers",
         "DELETE SELECT": (
             "api_key_usage idempotency_keys oauth_states sessions webhook_endpoint_secrets webhook_refusals"
         ),

@@ -43,10 +43,30 @@ def test_what_does_not_is_left(text: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    (
-        "email customerEmail e-mail phone_number firstName last_name SSN dateOfBirth dob street address_line1 zip "
-        "postalCode iban accountNumber card_number cvv taxId password api_key access_token client_secret"
-    ).split(),
+    [
+        "email",
+        "customerEmail",
+        "e-mail",
+        "phone_number",
+        "firstName",
+        "last_name",
+        "SSN",
+        "dateOfBirth",
+        "dob",
+        "street",
+        "address_line1",
+        "zip",
+        "postalCode",
+        "iban",
+        "accountNumber",
+        "card_number",
+        "cvv",
+        "taxId",
+        "password",
+        "api_key",
+        "access_token",
+        "client_secret",
+    ],
 )
 def test_names_of_secrets_and_of_what_is_personal_are_private(name: str) -> None:
     assert is_private_name(name)

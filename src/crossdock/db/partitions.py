@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from crossdock.db.engine import Database, Role
 from crossdock.kit.clock import Clock
 
-PARTITIONED_TABLES = ("events", "deliveries", "attempts", "receipts")
+PARTITIONED_TABLES = ("events", "deliveries", "attempts", "receipts", "calls")
 # Far enough ahead that a hub whose maintenance stands still for a week goes on taking events in.
 _DAYS_AHEAD = 7
 # A machine whose clock is behind, and a receipt taken in before midnight and processed after.

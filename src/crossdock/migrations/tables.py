@@ -11,6 +11,7 @@ _MODEL_MODULES = (
     "crossdock.features.deliveries.models",
     "crossdock.features.inbound.models",
     "crossdock.features.integrations.models",
+    "crossdock.features.integrations.calls.models",
     "crossdock.features.integrations.oauth.models",
     "crossdock.features.integrations.shared.models",
     "crossdock.features.alerts.models",
