@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
+from crossdock.connectors.manifest import ProviderLibrary
 from crossdock.connectors.webhooks import BodyLimits, CertificateSource, presets
 from crossdock.connectors.webhooks.certificate_fetching import FetchedCertificates
 from crossdock.connectors.webhooks.certificate_signature import CertificateSignature
@@ -19,6 +20,7 @@ from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
 from crossdock.db.partitions import Partitions
 from crossdock.db.server import serving_database
+from crossdock.features.alerts.service import AlertService
 from crossdock.features.audit.service import AuditService
 from crossdock.features.deliveries.attempting import Attempter
 from crossdock.features.deliveries.destinations import DestinationLoader
@@ -42,6 +44,11 @@ from crossdock.features.inbound.bodies import Bodies, BodyPolicy
 from crossdock.features.inbound.handlers import HandlerRegistry
 from crossdock.features.inbound.secret_box import ENDPOINT_SECRET
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
+from crossdock.features.integrations.connections import ConnectionLoader
+from crossdock.features.integrations.oauth.models import ACCESS_TOKEN, CODE_VERIFIER, REFRESH_TOKEN
+from crossdock.features.integrations.oauth.wiring import OAuth, build_oauth
+from crossdock.features.integrations.sealed_columns import CREDENTIALS
+from crossdock.features.integrations.wiring import Integrations, build_integrations
 from crossdock.features.vault.ring import Ring
 from crossdock.features.vault.rotation import Rotation
 from crossdock.features.vault.service import Vault
@@ -51,6 +58,7 @@ from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.breaker import BreakerPolicy
 from crossdock.gateway.destination_auth import Authenticator
 from crossdock.gateway.http_transport import HttpTransport
+from crossdock.gateway.streaming import StreamingTransport
 from crossdock.gateway.transport import Transport
 from crossdock.http.access import OperatorKey
 from crossdock.jobs.runner import JobRunner
@@ -65,7 +73,15 @@ _TRIAL_METHODS = {
 }
 
 # Every column that holds what the vault seals: what is not named here is not sealed anew when keys are changed.
-SEALED_COLUMNS = (SIGN_IN, SIGNING_KEY, ENDPOINT_SECRET)
+SEALED_COLUMNS = (
+    SIGN_IN,
+    SIGNING_KEY,
+    ENDPOINT_SECRET,
+    CREDENTIALS,
+    ACCESS_TOKEN,
+    REFRESH_TOKEN,
+    CODE_VERIFIER,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +116,9 @@ class Services:
     files: FileStore
     bodies: Bodies
     inbound: Inbound
+    calling: StreamingTransport
+    oauth: OAuth
+    integrations: Integrations
 
     def provided(self) -> dict[type, object]:
         """The services that endpoints ask for, by type."""
@@ -107,12 +126,14 @@ class Services:
             Database: self.database,
             OperatorKey: self.operator_key,
             AuditService: AuditService(),
+            AlertService: AlertService(clock=self.clock),
             **self.identity.provided(),
             EventService: EventService(changes=self.changes, clock=self.clock),
             SubscriptionService: self.subscriptions,
             DeliveryHistory: DeliveryHistory(clock=self.clock),
             Trial: self.trial,
             **self.inbound.provided(),
+            **self.integrations.provided(),
         }
 
 
@@ -142,7 +163,9 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
             await services.writer.stop()
             await services.identity.stop()
             await services.changes.stop()
+            await services.oauth.stop(settings.drain_timeout_s)
             await services.transport.aclose()
+            await services.calling.aclose()
             await services.files.aclose()
             await database.close()
 
@@ -162,6 +185,13 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     handlers = HandlerRegistry()
     handlers.load()
     trial = Trial(database=database, loader=loader, sender=sender, clock=clock)
+    library = ProviderLibrary.with_folders(settings.provider_folders)
+    connections = ConnectionLoader(database=database, vault=vault, library=library, changes=changes)
+    # Providers' connections are kept apart from those of subscriptions' destinations: neither waits for the other.
+    calling = StreamingTransport(policy=policy, clock=clock)
+    oauth = build_oauth(
+        database=database, vault=vault, loader=connections, transport=calling, changes=changes, clock=clock
+    )
     limits = SubscriptionLimits(most=settings.max_subscriptions, policy=policy, breaker=breaker_policy(settings))
     return Services(
         settings=settings,
@@ -208,6 +238,19 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             clock=clock,
             bodies=bodies,
             base_url=settings.public_url,
+        ),
+        calling=calling,
+        oauth=oauth,
+        integrations=build_integrations(
+            database=database,
+            vault=vault,
+            library=library,
+            loader=connections,
+            tokens=oauth,
+            transport=calling,
+            policy=policy,
+            changes=changes,
+            clock=clock,
         ),
     )
 

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     allowed_networks: _CommaSeparated = Field(
         default=(), description="Inner networks (CIDR) that deliveries may reach in spite of being private."
     )
+    provider_folders: _CommaSeparated = Field(
+        default=(),
+        description="Folders with providers of your own beside the shipped ones: each has <code>/manifest.yaml files.",
+    )
     trust_test_webhooks: bool = Field(
         default=False,
         description="Believe what `crossdock webhook sign` makes in place of PayPal and Amazon SNS; for development: "
@@ -139,7 +143,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("trusted_proxies", "allowed_networks"):
+        for name in ("trusted_proxies", "allowed_networks", "provider_folders"):
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = tuple(part.strip() for part in value.split(",") if part.strip())

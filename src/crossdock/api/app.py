@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossdock.api.hot_paths import HOT_PATHS
 from crossdock.api.openapi import describe
+from crossdock.features.alerts import endpoints as alerts
 from crossdock.features.audit import endpoints as audit
 from crossdock.features.deliveries import endpoints as deliveries
 from crossdock.features.events import endpoints as events
@@ -24,6 +25,7 @@ from crossdock.features.identity.settings import endpoints as settings
 from crossdock.features.identity.tenants import endpoints as tenants
 from crossdock.features.identity.users import endpoints as users
 from crossdock.features.inbound import endpoints as inbound
+from crossdock.features.integrations import endpoints as integrations
 from crossdock.http.body_limit import BodyLimits
 from crossdock.http.errors import MethodNotAllowedError
 from crossdock.http.frame import Frame
@@ -40,10 +42,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     api_keys.router,
     settings.router,
     audit.router,
+    alerts.router,
     tenants.router,
     events.router,
     deliveries.router,
     inbound.router,
+    integrations.router,
 )
 
 # JSON of an ordinary operation; events and webhooks name their own limits.

@@ -19,6 +19,11 @@ class ProviderLibrary:
     def __init__(self, folders: Iterable[Path] = (_PROVIDERS,)) -> None:
         self._folders = tuple(folders)
 
+    @classmethod
+    def with_folders(cls, folders: Iterable[str]) -> "ProviderLibrary":
+        """The providers that we ship, and those in these folders."""
+        return cls((_PROVIDERS, *map(Path, folders)))
+
     @cached_property
     def _by_code(self) -> dict[str, dict[str, Manifest]]:
         """Raises InvalidManifestError."""

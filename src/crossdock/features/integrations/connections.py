@@ -14,7 +14,11 @@ from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
 from crossdock.features.integrations.configuration import auth_method
 from crossdock.features.integrations.credentials import Credentials, parse
-from crossdock.features.integrations.errors import IntegrationNotActiveError, IntegrationNotFoundError
+from crossdock.features.integrations.errors import (
+    IntegrationNotActiveError,
+    IntegrationNotFoundError,
+    InvalidIntegrationError,
+)
 from crossdock.features.integrations.models import Environment, Integration, IntegrationStatus
 from crossdock.features.integrations.options import IntegrationOptions
 from crossdock.features.integrations.repository import IntegrationRepository
@@ -91,7 +95,7 @@ class ConnectionLoader:
         *,
         database: Database,
         vault: Vault,
-        outside: OutsideSecrets,
+        outside: OutsideSecrets | None = None,
         library: ProviderLibrary,
         changes: ChangeFeed,
     ) -> None:
@@ -178,9 +182,16 @@ class ConnectionLoader:
     async def _resolved(self, tenant_id: UUID, credentials: Credentials) -> dict[str, str]:
         """All in clear; what lies in a store outside is asked for there, or has been a moment ago."""
         return {
-            name: value if isinstance(value, str) else await self._outside.resolve(tenant_id, value)
+            name: value if isinstance(value, str) else await self._fetched(tenant_id, value)
             for name, value in credentials.items()
         }
+
+    async def _fetched(self, tenant_id: UUID, reference: Mapping[str, Any]) -> str:
+        if self._outside is None:
+            raise InvalidIntegrationError(
+                f"There is no secret store {reference.get('store')!r}; give the secret itself."
+            )
+        return await self._outside.resolve(tenant_id, reference)
 
     def _changed(self, change: Change | None) -> None:
         if change is None:
