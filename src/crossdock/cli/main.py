@@ -36,6 +36,7 @@ COMMANDS = {
     "user": ("crossdock.cli.user:app", "Create, list and disable users, and reset their passwords."),
     "key": ("crossdock.cli.key:app", "Create, list, rotate and revoke API keys."),
     "vault": ("crossdock.cli.vault:app", "Encryption keys and their rotation, and outside secret stores."),
+    "alert": ("crossdock.cli.alert:app", "Alerts: list, acknowledge and resolve them."),
     "audit": ("crossdock.cli.audit:app", "Read the audit log."),
     "webhook": ("crossdock.cli.webhook:app", "Webhooks in and out."),
     "event": ("crossdock.cli.event:app", "Publish events, look them up, and keep their catalogue."),

@@ -44,7 +44,9 @@ class Cleaning:
         """Remove rows whose time is over."""
         # Few of each endpoint, which stay until newer ones come: their bodies must not outlive the receipts'.
         samples = {"webhook_refusals": f"refused_at < now() - interval '{self._retention_days} days'"}
-        for table, condition in (_EXPIRED | samples).items():
+        # An alert stays until it is over, and as long again as the logs that explain it.
+        alerts = {"alerts": f"resolved_at < now() - interval '{self._retention_days} days'"}
+        for table, condition in (_EXPIRED | samples | alerts).items():
             while await self._delete_some(table, condition) == _MOST_AT_ONCE:
                 pass
 

@@ -32,8 +32,11 @@ BUILT_IN_TYPES: Mapping[str, str] = MappingProxyType(
         "sync.started": "A sync started.",
         "sync.completed": "A sync completed.",
         "sync.failed": "A sync failed.",
-        "circuit.opened": "A destination failed several times in a row; its deliveries are held back.",
-        "circuit.closed": "A destination works again.",
+        "circuit.opened": "A destination or provider failed several times in a row; what goes to it is held back.",
+        "circuit.closed": "A destination or provider works again.",
+        "alert.raised": "Something needs a person's attention; told once, however often it is found again.",
+        "alert.acknowledged": "Somebody has seen an alert.",
+        "alert.resolved": "What an alert told of is over.",
         "apikey.generated": "An API key was made.",
         "apikey.revoked": "An API key was revoked.",
     }

@@ -10,7 +10,7 @@ from crossdock.kit.clock import Clock
 
 
 class SharedCalls:
-    """Gives each integration its rate limit and its breaker, as manifest and options have them; `aclose` it after use."""
+    """Each integration's rate limit and breaker, as manifest and options have them; `aclose` it after use."""
 
     def __init__(self, *, database: Database, changes: ChangeFeed, clock: Clock) -> None:
         self._limits = SharedLimits(database=database, changes=changes, clock=clock)
@@ -18,10 +18,9 @@ class SharedCalls:
 
     def limiter(self, connection: Connection) -> QueuedLimiter:
         """The integration's limit: the provider's declared windows and the tenant's own, all of them."""
-        declared = [*connection.manifest.rate_limit, *connection.options.rate_limit]
-        return self._limits.limiter(
-            connection.tenant_id, connection.integration_id, windows=[limit.window() for limit in declared]
-        )
+        provider = [limit.window() for limit in connection.manifest.rate_limit]
+        own = [limit.window() for limit in connection.options.rate_limit]
+        return self._limits.limiter(connection.tenant_id, connection.integration_id, windows=provider + own)
 
     def breaker(self, connection: Connection) -> SharedBreaker:
         """The integration's breaker."""
