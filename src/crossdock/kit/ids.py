@@ -35,8 +35,10 @@ class IdKind(StrEnum):
     REFUSAL = "rfs"
     WORKER = "wrk"
     SIGNING_KEY = "sky"
+    SECRET_STORE = "sst"
     INTEGRATION = "int"
     INTEGRATION_LOG = "ilg"
+    CALL = "cal"
     ALERT = "alr"
 
 

@@ -92,3 +92,4 @@ RECORD_S = Durations("record_seconds", "Duration of the transactions that record
 REQUEST_S = _histogram("http_request_seconds", "Duration of API requests.", "method", "status")
 CALLS = _counter("calls", "Attempts at calls to providers, by what came of them.", "outcome")
 CALL_S = _histogram("call_seconds", "Duration of attempts at calls to providers, waits for their limits included.")
+CALLS_UNLOGGED = _counter("calls_unlogged", "Calls to providers that could not be written to the call log.")
