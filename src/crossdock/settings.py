@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None, description="Where the world reaches this hub, such as https://hub.example.com."
     )
+    oauth_return_origins: _CommaSeparated = Field(
+        default=(),
+        description="Origins (https://app.example.com) that browsers may be sent back to after an OAuth authorization.",
+    )
     trusted_proxies: _CommaSeparated = Field(
         default=(), description="Addresses or networks of proxies whose X-Forwarded-* headers are believed."
     )
@@ -143,7 +147,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("trusted_proxies", "allowed_networks", "provider_folders"):
+        for name in ("oauth_return_origins", "trusted_proxies", "allowed_networks", "provider_folders"):
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = tuple(part.strip() for part in value.split(",") if part.strip())

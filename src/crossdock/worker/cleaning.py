@@ -16,6 +16,7 @@ _EXPIRED = {
     "idempotency_keys": "expires_at < now()",
     "webhook_seen_ids": "expires_at < now()",
     "sessions": "expires_at < now()",
+    "oauth_states": "expires_at < now()",
     "api_key_usage": "hour < now() - interval '2 days'",
 }
 

@@ -33,13 +33,6 @@ HUB = "https://hub.example"
 ACTOR = Actor(kind="user", id="usr_test", correlation_id="why")
 
 
-class NoStores:
-    """No secret lies outside."""
-
-    async def resolve(self, tenant_id: UUID, value: Mapping[str, Any]) -> str:
-        raise AssertionError((tenant_id, value))
-
-
 @dataclass(slots=True)
 class Stage:
     """One process; `activated` are the integrations that an authorization had tested and activated."""
@@ -142,7 +135,7 @@ class Stage:
         """Ask the database as its owner."""
         return await query(self.database.dsn, statement, *arguments)
 
-    async def _activate(self, _tenant_id: UUID, integration_id: UUID, _actor: Actor) -> None:
+    async def _activate(self, _tenant_id: UUID, _actor: Actor, integration_id: UUID) -> None:
         self.activated.append(integration_id)
 
 
@@ -157,9 +150,7 @@ async def stage(
     changes = ChangeFeed(dsn=database_url)
     vault = new_vault(database, keys=keys, clock=clock)
     transport = HttpTransport(policy=AddressPolicy(allow_loopback=True))
-    loader = ConnectionLoader(
-        database=database, vault=vault, outside=NoStores(), library=ProviderLibrary(), changes=changes
-    )
+    loader = ConnectionLoader(database=database, vault=vault, library=ProviderLibrary(), changes=changes)
     oauth = build_oauth(
         database=database,
         vault=vault,

@@ -38,7 +38,7 @@ CALLBACK_PATH = "/api/v1/oauth/callback"
 
 _log = structlog.get_logger(__name__)
 
-Activate: TypeAlias = Callable[[UUID, UUID, Actor], Awaitable[object]]
+Activate: TypeAlias = Callable[[UUID, Actor, UUID], Awaitable[object]]  # tenant, who, integration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +240,7 @@ class AuthorizationService:
         if not waits:
             return
         try:
-            await self._activate(connection.tenant_id, connection.integration_id, actor)
+            await self._activate(connection.tenant_id, actor, connection.integration_id)
         except CrossdockError as error:  # it waits for its test, and says so itself
             _log.info("integration_not_activated", integration_id=str(connection.integration_id), reason=error.message)
 
