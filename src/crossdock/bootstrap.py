@@ -46,6 +46,7 @@ from crossdock.features.inbound.secret_box import ENDPOINT_SECRET
 from crossdock.features.inbound.wiring import Inbound, InboundWork, build_inbound, build_inbound_work
 from crossdock.features.integrations.connections import ConnectionLoader
 from crossdock.features.integrations.oauth.models import ACCESS_TOKEN, CODE_VERIFIER, REFRESH_TOKEN
+from crossdock.features.integrations.oauth.service import AuthorizationService
 from crossdock.features.integrations.oauth.wiring import OAuth, build_oauth
 from crossdock.features.integrations.sealed_columns import CREDENTIALS
 from crossdock.features.integrations.wiring import Integrations, build_integrations
@@ -119,6 +120,7 @@ class Services:
     calling: StreamingTransport
     oauth: OAuth
     integrations: Integrations
+    authorizations: AuthorizationService
 
     def provided(self) -> dict[type, object]:
         """The services that endpoints ask for, by type."""
@@ -134,6 +136,7 @@ class Services:
             Trial: self.trial,
             **self.inbound.provided(),
             **self.integrations.provided(),
+            AuthorizationService: self.authorizations,
         }
 
 
@@ -192,6 +195,17 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     oauth = build_oauth(
         database=database, vault=vault, loader=connections, transport=calling, changes=changes, clock=clock
     )
+    integrations = build_integrations(
+        database=database,
+        vault=vault,
+        library=library,
+        loader=connections,
+        tokens=oauth,
+        transport=calling,
+        policy=policy,
+        changes=changes,
+        clock=clock,
+    )
     limits = SubscriptionLimits(most=settings.max_subscriptions, policy=policy, breaker=breaker_policy(settings))
     return Services(
         settings=settings,
@@ -241,16 +255,11 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         ),
         calling=calling,
         oauth=oauth,
-        integrations=build_integrations(
-            database=database,
-            vault=vault,
-            library=library,
-            loader=connections,
-            tokens=oauth,
-            transport=calling,
-            policy=policy,
-            changes=changes,
-            clock=clock,
+        integrations=integrations,
+        authorizations=oauth.authorizations(
+            activate=integrations.activation.try_activating,
+            public_url=settings.public_url,
+            return_origins=settings.oauth_return_origins,
         ),
     )
 

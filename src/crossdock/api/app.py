@@ -26,6 +26,7 @@ from crossdock.features.identity.tenants import endpoints as tenants
 from crossdock.features.identity.users import endpoints as users
 from crossdock.features.inbound import endpoints as inbound
 from crossdock.features.integrations import endpoints as integrations
+from crossdock.features.integrations.oauth import endpoints as oauth
 from crossdock.http.body_limit import BodyLimits
 from crossdock.http.errors import MethodNotAllowedError
 from crossdock.http.frame import Frame
@@ -48,6 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     deliveries.router,
     inbound.router,
     integrations.router,
+    oauth.router,
 )
 
 # JSON of an ordinary operation; events and webhooks name their own limits.
