@@ -17,30 +17,30 @@ def key(*headers: tuple[str, str], url: str = "https://a.example/x", partition: 
 
 def test_an_answer_has_an_age_and_an_end() -> None:
     time = clock()
-    answers = StaleAnswers(max_age_s=100, clock=time)
+    answers = StaleAnswers(clock=time)
     answers.put(b"k", (), b"body")
     time.advance(100)
-    found = answers.get(b"k")
+    found = answers.get(b"k", max_age_s=100)
     assert found is not None
     assert (found[0].body, found[1]) == (b"body", 100)
     time.advance(1)
-    assert answers.get(b"k") is None
+    assert answers.get(b"k", max_age_s=100) is None
 
 
 def test_memory_is_bounded_and_the_longest_unused_goes_first() -> None:
     answers = StaleAnswers(max_bytes=25_000, clock=clock())
     for name in (b"a", b"b"):
         answers.put(name, (), bytes(9_000))
-    assert answers.get(b"a")
+    assert answers.get(b"a", max_age_s=100)
     answers.put(b"c", (), bytes(9_000))
-    assert [name for name in (b"a", b"b", b"c") if answers.get(name)] == [b"a", b"c"]
+    assert [name for name in (b"a", b"b", b"c") if answers.get(name, max_age_s=100)] == [b"a", b"c"]
 
 
 def test_an_answer_that_is_too_large_replaces_an_older_one_by_nothing() -> None:
     answers = StaleAnswers(max_answer_bytes=10, clock=clock())
     answers.put(b"k", (), b"small")
     answers.put(b"k", (), bytes(200_000))
-    assert answers.get(b"k") is None
+    assert answers.get(b"k", max_age_s=100) is None
 
 
 def test_what_an_answer_depends_on_is_part_of_the_question() -> None:

@@ -282,6 +282,20 @@ async def test_silence_ends_at_the_read_timeout_and_dripping_at_the_total(stream
         await eventually(lambda: there.left == 2)
 
 
+async def test_a_body_may_have_more_time_than_its_head(streams: StreamingTransport) -> None:
+    async def behaviour(visit: Visit) -> None:
+        await visit.request()
+        await visit.say(CHUNKED)
+        for _ in range(20):
+            await visit.say(b"1\r\na\r\n")
+            await asyncio.sleep(SOON_S / 20)  # the slowness is what the test is about
+        await visit.say(b"0\r\n\r\n")
+
+    async with destination(behaviour) as there:
+        response = await streams.open(get(there.url, total_timeout_s=SOON_S / 2, body_timeout_s=60))
+        assert await response.read() == b"a" * 20
+
+
 async def test_no_answer_ends_at_the_read_timeout(streams: StreamingTransport) -> None:
     async def behaviour(visit: Visit) -> None:
         await visit.request()
@@ -312,9 +326,8 @@ async def test_an_endless_body_is_an_error_at_the_cap(streams: StreamingTranspor
         await visit.flood(b"64\r\n" + b"z" * 100 + b"\r\n")
 
     async with destination(behaviour) as there:
-        response = await streams.open(get(there.url, max_response_bytes=100_000))
         with pytest.raises(ReplyTooLargeError):
-            await response.read()
+            await (await streams.open(get(there.url, max_response_bytes=100_000))).read()
         await eventually(lambda: there.left == 1)
 
 

@@ -160,6 +160,10 @@ class StreamedConnection(Connection):
             self._waiter = self._loop.create_future()
             await self._waiter
 
+    def end_by(self, deadline: float) -> None:
+        """The exchange has until then."""
+        self._total_by = deadline
+
     def fail(self, failure: Failure) -> None:
         """End the exchange under way, if there is one, and the connection."""
         self._finish(failure)

@@ -29,7 +29,7 @@ from crossdock.gateway.places import Places
 from crossdock.gateway.replies import StaleReply, StreamedReply
 from crossdock.gateway.retries import RetryPolicy
 from crossdock.gateway.shared_breaker import CallBreaker
-from crossdock.gateway.stale import StaleAnswers, question_key
+from crossdock.gateway.stale import KeptAnswer, StaleAnswers, question_key
 from crossdock.gateway.streaming import StreamedResponse, StreamingTransport, StreamRequest
 from crossdock.gateway.targets import url_below
 from crossdock.kit.clock import Clock, SystemClock
@@ -38,6 +38,7 @@ from crossdock.kit.ids import new_uuid
 
 # What a retry may wait for the body of the answer that made it necessary; it is kept for the log.
 _DISCARD_WITHIN_S = 1.0
+_SHORTEST_S = 0.001
 _CACHED_METHODS = frozenset({"GET"})
 # Nothing was sent, and saying more is not the provider's affair.
 _HELD_BACK = of_error(RequestError())
@@ -50,7 +51,8 @@ class ClientSettings:
     `base_url` is fixed, or made of what the token's issuer told. `partition` keeps its connections and last good
     answers apart from others'. `headers` go with every call that does not set them itself. Of time, `deadline_s`
     is for a call with all its attempts and waits, `total_timeout_s` for one attempt, `read_timeout_s` for each
-    step of it. `idempotency_header` is where the provider takes a key.
+    step of it. An answer that is read while it comes may take `stream_timeout_s`, and so may a request that is sent
+    so. `idempotency_header` is where the provider takes a key. A last good answer may be `max_stale_s` old.
     """
 
     base_url: str | Callable[[Mapping[str, str]], str]
@@ -59,7 +61,9 @@ class ClientSettings:
     connect_timeout_s: float = 10
     read_timeout_s: float = 30
     total_timeout_s: float = 60
+    stream_timeout_s: float = 600
     deadline_s: float = 120
+    max_stale_s: float = 24 * 3600.0
     max_reply_bytes: int = 16 * 1024 * 1024
     max_streamed_bytes: int = 1024 * 1024 * 1024
     calls_at_once: int = 50
@@ -186,7 +190,8 @@ class GatewayClient:
                 source_bytes=call.source_bytes,
                 connect_timeout_s=settings.connect_timeout_s,
                 read_timeout_s=settings.read_timeout_s,
-                total_timeout_s=max(0.001, min(settings.total_timeout_s, course.left_s(self._clock))),
+                total_timeout_s=self._timeout_s(course),
+                body_timeout_s=None if whole else settings.stream_timeout_s,
                 max_response_bytes=settings.max_reply_bytes if whole else settings.max_streamed_bytes,
                 tls=signer.tls,
                 repeatable=course.repeatable,
@@ -197,6 +202,12 @@ class GatewayClient:
         if self._limiter is not None:
             self._limiter.learned(response.headers, response.status)
         return response
+
+    def _timeout_s(self, course: "_Course") -> float:
+        """How long an attempt may take, until its answer is whole or begins to be read."""
+        if course.call.source is not None:
+            return self._settings.stream_timeout_s
+        return max(_SHORTEST_S, min(self._settings.total_timeout_s, course.left_s(self._clock)))
 
     def _draft(self, course: "_Course", attempt: Attempt, signer: Signer) -> Draft:
         base_url = self._settings.base_url
@@ -314,12 +325,15 @@ class GatewayClient:
         return attempt
 
     def _has_stale(self, course: "_Course") -> bool:
-        return (
-            self._stale is not None and course.stale_key is not None and self._stale.get(course.stale_key) is not None
-        )
+        return self._kept(course) is not None
+
+    def _kept(self, course: "_Course") -> tuple[KeptAnswer, float] | None:
+        if self._stale is None or course.stale_key is None:
+            return None
+        return self._stale.get(course.stale_key, max_age_s=self._settings.max_stale_s)
 
     def _last_good(self, course: "_Course", attempt: Attempt) -> Reply:
-        found = self._stale.get(course.stale_key) if self._stale is not None and course.stale_key is not None else None
+        found = self._kept(course)
         assert found is not None  # noqa: S101 # it was there a moment ago, and nothing was waited for
         answer, age_s = found
         return Reply(

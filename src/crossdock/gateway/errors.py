@@ -62,6 +62,7 @@ class RequestError(TransportError):
     """The request cannot be sent as it stands."""
 
     code = "request_invalid"
+    status = 400
 
 
 class PathRefusedError(RequestError):
@@ -75,12 +76,14 @@ class RequestBodyError(TransportError):
     """The request's body did not come whole."""
 
     code = "request_body_incomplete"
+    status = 400
 
 
 class CallerTooSlowError(TransportError):
     """The request did not come, or the response was not taken, in time."""
 
     code = "caller_too_slow"
+    status = 408
 
 
 class AddressBlockedError(TransportError):
@@ -105,6 +108,7 @@ class ShortageError(TransportError):
     """The machine lacks what a connection takes: files, ports, threads or memory."""
 
     code = "out_of_resources"
+    status = 503
 
 
 class TlsError(TransportError):
@@ -117,6 +121,7 @@ class SendTimeoutError(TransportError):
     """The destination was too slow."""
 
     code = "timed_out"
+    status = 504
 
 
 class ConnectionLostError(TransportError):

@@ -123,3 +123,6 @@ class StaleReply:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def spoiled(self, error: TransportError) -> None:
+        """It was good when it came."""

@@ -40,7 +40,7 @@ class KeptAnswer:
 
 
 class StaleAnswers:
-    """Keeps answers for `max_age_s`, in `max_bytes` of memory in all, the longest unused ones dropped first.
+    """Keeps answers in `max_bytes` of memory in all, the longest unused ones dropped first.
 
     One may serve many integrations, whose answers their `partition` keeps apart.
     """
@@ -48,13 +48,11 @@ class StaleAnswers:
     def __init__(
         self,
         *,
-        max_age_s: float = 24 * 3600.0,
         max_bytes: int = 32 * 1024 * 1024,
         max_answer_bytes: int = 1024 * 1024,
         clock: Clock | None = None,
     ) -> None:
         self.max_answer_bytes = max_answer_bytes
-        self._max_age_s = max_age_s
         self._max_bytes = max_bytes
         self._clock = clock or SystemClock()
         self._kept: OrderedDict[bytes, KeptAnswer] = OrderedDict()
@@ -71,13 +69,13 @@ class StaleAnswers:
         while self._bytes > self._max_bytes:
             self._forget(next(iter(self._kept)))
 
-    def get(self, key: bytes) -> tuple[KeptAnswer, float] | None:
+    def get(self, key: bytes, *, max_age_s: float) -> tuple[KeptAnswer, float] | None:
         """The answer and its age in seconds; None when there is none that is young enough."""
         answer = self._kept.get(key)
         if answer is None:
             return None
         age_s = self._clock.monotonic() - answer.kept_at
-        if age_s > self._max_age_s:
+        if age_s > max_age_s:
             self._forget(key)
             return None
         self._kept.move_to_end(key)

@@ -26,13 +26,15 @@ _REFUSED = 400
 class StreamRequest(OutboundRequest):
     """A request whose body may come piece by piece, from `source`, instead of being `body`.
 
-    `source_bytes` is its length if that is known. Something must move every `read_timeout_s`. A response of
+    `source_bytes` is its length if that is known. Something must move every `read_timeout_s`. With
+    `body_timeout_s` the response's body has that time from its head on, however long that took. A response of
     more than `max_response_bytes` is an error.
     """
 
     source: AsyncIterable[bytes] | None = field(default=None, repr=False)
     source_bytes: int | None = None
     read_timeout_s: float = 30
+    body_timeout_s: float | None = None
     partition: str = ""
 
 
@@ -156,6 +158,8 @@ class StreamingTransport(HttpTransport):
             raise sending.fault or exchange.error(failure, connection)
         if connection.reader.status is not None and connection.reader.status >= _REFUSED:
             sending.stop()
+        if request.body_timeout_s is not None:
+            connection.end_by(self._loop.time() + request.body_timeout_s)
         return StreamedResponse(self, connection, exchange, sending)
 
 
