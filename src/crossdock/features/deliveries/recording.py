@@ -16,6 +16,7 @@ import msgspec
 
 from crossdock.db.engine import BY_KEYS, CONNECTION_LOST, Connection, Database, Role
 from crossdock.db.group_commit import GroupCommit
+from crossdock.features.deliveries.alarms import alarm
 from crossdock.features.deliveries.lane import Lane, Pending
 from crossdock.features.deliveries.models import DeliveryStatus, SubscriptionStatus
 from crossdock.features.deliveries.outcomes import Outcome
@@ -237,6 +238,8 @@ async def _insert_outbox(connection: Connection, entries: list[tuple[UUID, str, 
         [msgspec.json.encode(data).decode() for _, _, data, _ in entries],
         [correlation_id for _, _, _, correlation_id in entries],
     )
+    for tenant_id, event_type, data, correlation_id in entries:
+        await alarm(connection, tenant_id=tenant_id, event_type=event_type, told=data, correlation_id=correlation_id)
 
 
 def _json(headers: HeaderPairs | dict[str, str] | None) -> str | None:

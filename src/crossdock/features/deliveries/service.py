@@ -23,6 +23,7 @@ from crossdock.connectors.webhooks.standard import (
 from crossdock.db.audit import Actor, record
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
+from crossdock.features.deliveries.alarms import all_well
 from crossdock.features.deliveries.errors import (
     InvalidSubscriptionError,
     SubscriptionNotFoundError,
@@ -199,6 +200,7 @@ class SubscriptionService:
             shown = await _detail(repository, subscription)
             if status is _ACTIVE:
                 await session.flush()
+                await all_well(session, tenant_id, subscription_id, actor.correlation_id)
                 await repository.calm_lane(calmed)
                 await DeliveryRepository(session).wake_lane(tenant_id, subscription_id)
         if status is _ACTIVE:
@@ -234,6 +236,7 @@ class SubscriptionService:
             subscription = await _found(repository, subscription_id, locked=True)
             self._audit(session, actor, subscription, "subscription.delete", SubscriptionOut.of(subscription))
             await repository.remove(subscription)
+            await all_well(session, tenant_id, subscription_id, actor.correlation_id)
         self._announce(subscription)
 
     async def stats(self, session: AsyncSession, subscription_id: UUID) -> SubscriptionStats:
