@@ -118,4 +118,6 @@ $(VENV)/runs: $(VENV)/made-for pyproject.toml constraints.txt
 $(VENV)/develops: $(VENV)/made-for pyproject.toml constraints.txt
 	@$(PIP_INSTALL) -e '.[dev]'
 	@$(COMPILE)
+	@# A real authorization server for the tests of OAuth, where there is Node; without it they are skipped.
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/oidc || true; fi
 	@touch $(VENV)/runs $@

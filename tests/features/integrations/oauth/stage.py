@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from crossdock.connectors.manifest import ProviderLibrary
 from crossdock.db.audit import Actor
 from crossdock.db.changes import ChangeFeed
 from crossdock.db.engine import Database
+from crossdock.db.urls import libpq_url
 from crossdock.features.integrations.connections import ConnectionLoader
 from crossdock.features.integrations.credentials import dump
 from crossdock.features.integrations.models import Environment, Integration, IntegrationStatus
@@ -25,9 +26,10 @@ from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import Clock, SystemClock
 from crossdock.kit.ids import new_uuid
-from tests.authorization_server import AuthorizationServer
-from tests.hub import query
 from tests.vault import new_vault
+
+if TYPE_CHECKING:  # processes of their own start the quicker without it
+    from tests.authorization_server import AuthorizationServer
 
 HUB = "https://hub.example"
 ACTOR = Actor(kind="user", id="usr_test", correlation_id="why")
@@ -59,7 +61,7 @@ class Stage:
 
     async def add_integration(
         self,
-        server: AuthorizationServer,
+        server: "AuthorizationServer",
         *,
         tenant_id: UUID | None = None,
         status: IntegrationStatus = IntegrationStatus.PENDING_AUTH,
@@ -109,7 +111,7 @@ class Stage:
         )
         return await self.authorizations.open_link(started.url.partition("ticket=")[2], user_id=user_id)
 
-    async def connect(self, server: AuthorizationServer, place: Place) -> None:
+    async def connect(self, server: "AuthorizationServer", place: Place) -> None:
         """A person says yes."""
         opened = await self.open(place)
         finished = await self.authorizations.finish(
@@ -133,7 +135,12 @@ class Stage:
 
     async def query(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Ask the database as its owner."""
-        return await query(self.database.dsn, statement, *arguments)
+        connection = await asyncpg.connect(libpq_url(self.database.dsn))
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            return rows
+        finally:
+            await connection.close()
 
     async def _activate(self, _tenant_id: UUID, _actor: Actor, integration_id: UUID) -> None:
         self.activated.append(integration_id)
@@ -170,7 +177,7 @@ async def stage(
         await database.close()
 
 
-def came_back(server: AuthorizationServer, opened: OpenedLink) -> dict[str, list[str]]:
+def came_back(server: "AuthorizationServer", opened: OpenedLink) -> dict[str, list[str]]:
     """What the browser brings back from the provider after a yes, as a query."""
     asked = {name: value for name, (value,) in parse_qs(urlsplit(opened.url).query).items()}
     return parse_qs(urlsplit(server.authorize(asked)).query)
