@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
@@ -208,14 +208,17 @@ class Authenticator:
             case _:
                 return ()
 
-    async def send(self, request: OutboundRequest, auth: DestinationAuth) -> OutboundResponse:
+    def send(self, request: OutboundRequest, auth: DestinationAuth) -> Awaitable[OutboundResponse]:
         """The response to the request with credentials; a token refused with 401 is renewed once.
 
         Both tries share the request's total timeout; fetching a token has its own.
         Raises TransportError or TokenFetchError.
         """
         if isinstance(auth, NoAuth) and auth.tls is None:
-            return await self._transport.send(request)
+            return self._transport.send(request)
+        return self._send_with_proof(request, auth)
+
+    async def _send_with_proof(self, request: OutboundRequest, auth: DestinationAuth) -> OutboundResponse:
         proof = await self.headers_for(auth, body=request.body)
         signed = replace(request, headers=request.headers + proof, tls=tls_identity(auth))
         response = await self._transport.send(signed)

@@ -47,11 +47,11 @@ class Pending:
     event: EventContent | None
     in_order: bool = False
     probe: bool = False
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Bytes of its payload."""
-        return 0 if self.event is None else len(self.event.payload)
+    def __post_init__(self) -> None:
+        """`size` is that of the payload in bytes."""
+        self.size = 0 if self.event is None else len(self.event.payload)
 
 
 @dataclass(slots=True)

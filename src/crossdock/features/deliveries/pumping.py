@@ -52,6 +52,7 @@ class Pump:
         self._read = read
         self._drop = drop
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
         # Under way are those that are being sent; in flight, those and what waits to be recorded.
         self._under_way = self._in_flight = self._bytes_in_flight = 0
         self._waiting_for_slot: dict[UUID, Lane] = {}
@@ -82,7 +83,7 @@ class Pump:
         """Start what may start in this lane, and arrange to look again when more may."""
         while (pending := self._next(lane)) is not None:
             # Not in the context of whoever happened to call: its correlation id is not that of what is sent.
-            task = asyncio.get_running_loop().create_task(self._send_from(lane, pending), context=Context())
+            task = self._loop.create_task(self._send_from(lane, pending), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -91,14 +92,13 @@ class Pump:
         if lane.lost:
             return None
         now = self._clock.now()
-        monotonic = asyncio.get_running_loop().time()
-        wait_s = None
+        monotonic = self._loop.time()
+        wait_s = pending = None
         if not self._stopping and self._may_send():
             if self._full and lane.in_flight:
                 self._waiting_for_slot[lane.subscription_id] = lane
             else:
                 wait_s = lane.wait_s(now, monotonic)
-        pending = None
         if wait_s == 0:
             pending = lane.take(monotonic)
             self._in_flight += 1
@@ -176,7 +176,7 @@ class Pump:
             if self._stopping:
                 self._not_recorded(result)
             else:
-                asyncio.get_running_loop().call_later(_RECORD_RETRY_PAUSE_S, self._record, result)
+                self._loop.call_later(_RECORD_RETRY_PAUSE_S, self._record, result)
         else:
             # What came back cannot be stored; that the attempt was made still must be.
             _log.error("result_not_storable", exc_info=answer, **named(result.pending))
@@ -221,7 +221,7 @@ class Pump:
 
     def _look_again(self, lane: Lane, after_s: float) -> None:
         self.forget(lane.subscription_id)
-        self._timers[lane.subscription_id] = asyncio.get_running_loop().call_later(after_s, self._timer_rang, lane)
+        self._timers[lane.subscription_id] = self._loop.call_later(after_s, self._timer_rang, lane)
 
     def _timer_rang(self, lane: Lane) -> None:
         self._timers.pop(lane.subscription_id, None)
