@@ -109,6 +109,13 @@ async def test_connections_have_the_roles_that_they_ask_for(database: Database) 
     await database.check_roles()
 
 
+@pytest.mark.parametrize("role", list(Role))
+async def test_connections_compile_no_plans(database: Database, role: Role) -> None:
+    # What no other plan may stand in for counts as dear before PostgreSQL 18, and would be compiled each time.
+    async with database.pool(role).acquire() as connection:
+        assert await connection.fetchval("SHOW jit") == "off"
+
+
 async def test_a_session_that_gets_no_connection_in_time_is_unavailable(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

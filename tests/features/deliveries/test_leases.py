@@ -8,8 +8,9 @@ from crossdock.features.deliveries import leases
 from crossdock.features.deliveries.lane_repository import LaneRepository
 from crossdock.features.deliveries.routing import _Plan
 from crossdock.kit.ids import IdKind, new_uuid, parse_id
+from crossdock.settings import Settings
 from crossdock.worker.worker import Worker
-from tests.hub import ACTOR, Hub, MovableClock, working
+from tests.hub import ACTOR, Hub, MovableClock, another_process, with_settings, working
 from tests.receivers import Receiver
 from tests.waiting import eventually
 
@@ -149,3 +150,19 @@ async def test_a_worker_whose_lease_lapsed_sends_again_only_once_it_knows_its_la
     await eventually(worker._leases.leased)
     await hub.publish(1)
     await hub.ended(subscription, 1)
+
+
+# A renewal, which would tell of it too, comes after a third of the lease.
+@with_settings(lease_s=600)
+async def test_a_worker_that_joins_gets_its_share_at_once_with_what_waits_there(
+    hub: Hub, worker: Worker, settings: Settings, receiver: Receiver
+) -> None:
+    for _ in range(4):
+        await hub.subscribe(receiver, rate_limit_per_s=1)
+    await hub.publish(*range(10))
+    await receiver.got(4)
+    assert len(worker._dispatcher.lanes) == 4
+    async with another_process(settings) as services, working(services) as other:
+        await eventually(lambda: len(other._dispatcher.lanes) == 2)
+        assert len(worker._dispatcher.lanes) == 2
+        await eventually(lambda: all(lane.queue for lane in other._dispatcher.lanes.values()))

@@ -160,6 +160,10 @@ class Dispatcher:
         self.drop([lane.subscription_id for lane in idle])
         return [self._handback(lane) for lane in idle]
 
+    def when_left(self, left: Callable[[], None]) -> None:
+        """Call `left` when nothing is under way any longer in a lane that is to go."""
+        self._pump.left = left
+
     def shed(self, count: int) -> None:
         """Let this many lanes go to other workers, as soon as nothing of theirs is under way."""
         staying = [lane for lane in self._lanes.values() if not lane.leaving]

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from crossdock.db.changes import LANES_CHANNEL
 from crossdock.db.engine import BY_KEYS, Connection, Database, Role
 from crossdock.features.deliveries.lane import Lane, Pending
 from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus
@@ -25,6 +26,10 @@ _NEWEST_PENDING = timedelta(days=1)
 # of the process together hold much already.
 _READ_BYTES = 512 * 1024
 _LEAST_READ_BYTES = 16 * 1024
+# The notice on the lanes' channel that there is one more worker to share the lanes with.
+FLEET_GREW = "fleet"
+# NOTIFY carries at most 8,000 bytes; beyond this many lanes the notice names none and all look.
+_MOST_LANES_IN_NOTICE = 200
 # How many overdue or orphaned deliveries one statement ends; more would hold their rows for long.
 _MOST_ENDED_AT_ONCE = 5_000
 # Asking the enumeration itself takes a tenth of the time that reading a delivery takes.
@@ -83,8 +88,8 @@ class LaneRepository:
         self._clock = clock
 
     async def register(self, worker_id: UUID, *, host: str, pid: int, lease_s: float) -> None:
-        """Add the worker's row."""
-        await self._execute(_REGISTER, worker_id, host, pid, lease_s)
+        """Add the worker's row; the others hear of it, and let it have its share."""
+        await self._execute(_REGISTER, worker_id, host, pid, lease_s, LANES_CHANNEL, FLEET_GREW)
 
     async def renew(self, worker_id: UUID, lease_s: float) -> Fleet | None:
         """Renew the lease; None when the row is gone, and all lanes with it."""
@@ -159,11 +164,11 @@ class LaneRepository:
         return {row["subscription_id"]: row["next_due"] for row in rows}
 
     async def release(self, worker_id: UUID, lanes: Sequence[Handback]) -> None:
-        """Give lanes back; each wakes when its next delivery is due and its hold is over."""
+        """Give lanes back; each wakes when its next delivery is due and its hold is over, which may be at once."""
         if not lanes:
             return
         async with self._by_keys() as connection:
-            await connection.execute(
+            rows = await connection.fetch(
                 _RELEASE,
                 worker_id,
                 [lane.tenant_id for lane in lanes],
@@ -173,6 +178,9 @@ class LaneRepository:
                 [lane.hold_until for lane in lanes],
                 self._floor(),
             )
+            due = [row["subscription_id"] for row in rows if row["due"]]
+            if due:
+                await connection.execute("SELECT pg_notify($1, $2)", LANES_CHANNEL, lanes_notice(due))
 
     async def expire_held(self) -> int:
         """End overdue deliveries that nobody sends; how many.
@@ -230,6 +238,13 @@ class LaneRepository:
         ]
 
 
+def lanes_notice(subscription_ids: Sequence[UUID]) -> str:
+    """What tells workers that these lanes have something due."""
+    if len(subscription_ids) > _MOST_LANES_IN_NOTICE:
+        return "*"
+    return ",".join(subscription_id.hex for subscription_id in subscription_ids)
+
+
 def _pending(row: asyncpg.Record) -> Pending:
     event = None
     if row["payload"] is not None:
@@ -256,7 +271,10 @@ def _pending(row: asyncpg.Record) -> Pending:
 
 
 _REGISTER = """
-INSERT INTO workers (id, host, pid, lease_until) VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+WITH joined AS (
+  INSERT INTO workers (id, host, pid, lease_until) VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+)
+SELECT pg_notify($5, $6)
 """
 
 _RENEW = """
@@ -350,6 +368,7 @@ UPDATE lanes l
   FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[])
        AS u (tenant_id, subscription_id, epoch, breaker, hold_until)
  WHERE l.tenant_id = u.tenant_id AND l.subscription_id = u.subscription_id AND l.owner = $1 AND l.epoch = u.epoch
+RETURNING l.subscription_id, l.wake_at <= now() AS due
 """
 
 _EXPIRE_HELD = f"""

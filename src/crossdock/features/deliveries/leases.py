@@ -15,7 +15,7 @@ import structlog
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import CONNECTION_LOST
 from crossdock.features.deliveries.dispatch import Dispatcher
-from crossdock.features.deliveries.lane_repository import Claim, Fleet, LaneRepository
+from crossdock.features.deliveries.lane_repository import FLEET_GREW, Claim, Fleet, LaneRepository
 from crossdock.features.deliveries.models import LANE_CALMED
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid
@@ -47,6 +47,7 @@ class LeaseLoop:
         self._lease_s = lease_s
         self._renewed_at = 0.0
         self._fleet = Fleet(workers=1, owned_lanes=0)
+        self._fleet_grew = False
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
@@ -57,6 +58,7 @@ class LeaseLoop:
         self._courteous_until = 0.0
         changes.on_change(self._changed)
         changes.on_lanes(self._lanes_due)
+        dispatcher.when_left(self._stirred.set)
 
     async def start(self) -> None:
         """Register this worker and start claiming lanes."""
@@ -102,7 +104,8 @@ class LeaseLoop:
 
     async def _step(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._renewed_at >= self._lease_s / 3:
+        if self._fleet_grew or now - self._renewed_at >= self._lease_s / 3:
+            self._fleet_grew = False
             await self._renew(now)
         await self._repository.release(self.worker_id, self._dispatcher.take_idle(now))
         await self._wake_forgotten(now)
@@ -212,7 +215,9 @@ class LeaseLoop:
                 return
 
     def _lanes_due(self, notice: str | None) -> None:
-        if notice is None or notice == "*":
+        if notice == FLEET_GREW:
+            self._fleet_grew = True
+        elif notice is None or notice == "*":
             self._dispatcher.wake(None)
         else:
             self._dispatcher.wake([UUID(hex=part) for part in notice.split(",")])

@@ -53,6 +53,7 @@ class Pump:
         self._drop = drop
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self.left: Callable[[], None] = lambda: None
         # Under way are those that are being sent; in flight, those and what waits to be recorded.
         self._under_way = self._in_flight = self._bytes_in_flight = 0
         self._waiting_for_slot: dict[UUID, Lane] = {}
@@ -148,7 +149,7 @@ class Pump:
             self._under_way -= 1
             if result is None:
                 lane.abandon(pending)
-                self._over(pending)
+                self._over(lane, pending)
         return result
 
     # Recording
@@ -188,7 +189,7 @@ class Pump:
 
     def _not_recorded(self, result: Result) -> None:
         result.lane.not_recorded(result.pending)
-        self._over(result.pending)
+        self._over(result.lane, result.pending)
         self.pump(result.lane)
 
     def _settle(self, result: Result) -> None:
@@ -201,7 +202,7 @@ class Pump:
             pending.attempt_count = result.attempt_count
             again = pending
         lane.settle(pending, again=again, due_at=result.due_at)
-        self._over(pending)
+        self._over(lane, pending)
         if ended:
             metrics.DELIVERIES_FINISHED.count(result.status)
             if result.status is DeliveryStatus.DELIVERED:
@@ -209,8 +210,10 @@ class Pump:
         if changes:
             self.pump(lane)
 
-    def _over(self, pending: Pending) -> None:
+    def _over(self, lane: Lane, pending: Pending) -> None:
         """A delivery holds nothing of the process any longer."""
+        if lane.leaving and not lane.unsettled:
+            self.left()
         self._in_flight -= 1
         self._bytes_in_flight -= pending.size
         if self._stopping and not self._in_flight:

@@ -13,6 +13,7 @@ import structlog
 
 from crossdock.db.changes import LANES_CHANNEL, Change, ChangeFeed
 from crossdock.db.engine import Connection, Database, Role
+from crossdock.features.deliveries.lane_repository import lanes_notice
 from crossdock.features.deliveries.models import SubscriptionStatus
 from crossdock.features.deliveries.policies import RetryPolicy
 from crossdock.features.deliveries.rendering import event_document
@@ -24,8 +25,6 @@ from crossdock.mapping.filters import Filter, compile_filter
 from crossdock.mapping.patterns import Pattern, PatternIndex
 from crossdock.observability import metrics
 
-# NOTIFY carries at most 8,000 bytes; beyond this many lanes the notice names none and all look.
-_MOST_LANES_IN_NOTICE = 200
 # How long one publication may ask its filters before others get a turn.
 _TURN_S = 0.01
 
@@ -238,9 +237,7 @@ class _Plan:
         )
         if not elsewhere:
             return
-        notice = "*"
-        if len(elsewhere) <= _MOST_LANES_IN_NOTICE:
-            notice = ",".join(subscription_id.hex for _, subscription_id in elsewhere)
+        notice = lanes_notice([subscription_id for _, subscription_id in elsewhere])
         await connection.execute(
             WAKE_LANES,
             [tenant_id for tenant_id, _ in elsewhere],
