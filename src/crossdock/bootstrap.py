@@ -52,6 +52,7 @@ from crossdock.features.integrations.sealed_columns import CREDENTIALS
 from crossdock.features.integrations.wiring import Integrations, build_integrations
 from crossdock.features.vault.ring import Ring
 from crossdock.features.vault.rotation import Rotation
+from crossdock.features.vault.sealed_answers import SealedAnswers
 from crossdock.features.vault.service import Vault
 from crossdock.files.disk import DiskFiles
 from crossdock.files.store import FileStore
@@ -117,6 +118,7 @@ class Services:
     files: FileStore
     bodies: Bodies
     inbound: Inbound
+    sealed_answers: SealedAnswers
     calling: StreamingTransport
     oauth: OAuth
     integrations: Integrations
@@ -253,6 +255,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             bodies=bodies,
             base_url=settings.public_url,
         ),
+        sealed_answers=SealedAnswers(database=database, vault=vault, ring=ring),
         calling=calling,
         oauth=oauth,
         integrations=integrations,

@@ -1,7 +1,7 @@
 """The HTTP application: the list of routers, the hot routes before them, and the layers around both."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -64,15 +64,16 @@ def create_app(
     body_limits: Mapping[str, int] | None = None,
     upload_limits: Mapping[str, int] | None = None,
     trusted_proxies: Sequence[str] = (),
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> ASGIApp:
     """The operations of `api` on the services in `provided`, which endpoints ask for by type, as one ASGI application.
 
     `hot_routes` are plain Starlette routes that are tried first and skip FastAPI. `body_limits` are bytes
     by path, or by path prefix ending in `/`; 1 MiB elsewhere. `upload_limits` are the same for multipart
-    bodies, where they may be larger.
+    bodies, where they may be larger. `around` wraps what is no hot route.
     """
     return Frame(
-        Door(api, provided=provided, hot_routes=hot_routes),
+        Door(api, provided=provided, hot_routes=hot_routes, around=around),
         proxies=TrustedProxies(trusted_proxies),
         limits=BodyLimits(default=_DEFAULT_BODY_BYTES, by_path=body_limits or {}, of_uploads=upload_limits or {}),
     )
@@ -107,8 +108,16 @@ def make_api(routers: Sequence[APIRouter], *, hot_paths: Mapping[str, Mapping[st
 class Door:
     """Tries the hot routes, then FastAPI."""
 
-    def __init__(self, api: FastAPI, *, provided: Mapping[type, object], hot_routes: Sequence[BaseRoute]) -> None:
+    def __init__(
+        self,
+        api: FastAPI,
+        *,
+        provided: Mapping[type, object],
+        hot_routes: Sequence[BaseRoute],
+        around: Callable[[ASGIApp], ASGIApp],
+    ) -> None:
         self._api = api
+        self._served = around(api)
         self._provided = provided
         self._hot_routes = tuple(hot_routes)
 
@@ -129,7 +138,7 @@ class Door:
         if other_methods and not self._known_to_api(scope):
             raise MethodNotAllowedError(allow=", ".join(sorted(other_methods)))
         provide(scope, self._provided)
-        await self._api(scope, receive, send)
+        await self._served(scope, receive, send)
 
     def _known_to_api(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._api.routes)

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,10 +14,15 @@ from crossdock.api.health import Metrics, health_routes
 from crossdock.api.start_page import start_page_route
 from crossdock.bootstrap import Services
 from crossdock.features.events.receive import PUBLISH_PATH, publish_route
+from crossdock.features.integrations.proxy.receive import GATEWAY_PREFIX
 from crossdock.http.fair_turns import FairTurns
+from crossdock.http.idempotency import IdempotentWrites
+from crossdock.http.idempotency_claims import Claims
 from crossdock.observability.gathering import own_metrics
 
 _GRACE_S = 5
+# A call through the gateway takes its key to the provider; signing in is no write that could be repeated.
+_KEYS_APART = frozenset({"/api/v1/gateway/", "/api/v1/sessions"})
 # Room for the words around the payload of one event.
 _ENVELOPE_BYTES = 16 * 1024
 
@@ -37,15 +43,25 @@ def hub_app(services: Services, *, metrics: Metrics = own_metrics) -> ASGIApp:
                 turns=FairTurns(clock=services.clock),
             ),
             *services.inbound.routes(),
+            *services.provider_calls.routes(services.identity.authenticator),
             *health_routes(services.database, metrics),
             start_page_route(),
         ],
         body_limits={
             PUBLISH_PATH: max(settings.max_batch_bytes, settings.max_payload_bytes + _ENVELOPE_BYTES),
             "/webhooks/": settings.max_payload_bytes,
+            GATEWAY_PREFIX: settings.max_call_body_bytes,
         },
         upload_limits={"/webhooks/": max(settings.max_upload_bytes, settings.max_payload_bytes)},
         trusted_proxies=settings.trusted_proxies,
+        around=partial(
+            IdempotentWrites,
+            gatekeeper=services.identity.authenticator,
+            operator_key=services.operator_key,
+            claims=Claims(database=services.database, clock=services.clock),
+            seals=services.sealed_answers,
+            apart=_KEYS_APART,
+        ),
     )
 
 

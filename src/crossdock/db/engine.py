@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from crossdock.db.carried_out import NOTE
 from crossdock.db.urls import libpq_url, sqlalchemy_url
 from crossdock.kit.errors import CrossdockError, UnavailableError
 
@@ -154,6 +155,7 @@ class Database:
                 text("SELECT set_config('crossdock.tenant', :tenant, true)"), {"tenant": str(tenant_id)}
             )
             yield session
+            await _note_if_written(session, tenant_id)
 
     @asynccontextmanager
     async def lookup(self) -> AsyncIterator[AsyncSession]:
@@ -166,6 +168,7 @@ class Database:
         """One transaction as the owner, who sees every tenant: for the operator's commands alone."""
         async with self._transaction(self._owner_sessions) as session:
             yield session
+            await _note_if_written(session, None)
 
     @asynccontextmanager
     async def _transaction(self, sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[AsyncSession]:
@@ -194,6 +197,20 @@ class Database:
             pool_timeout=_CONNECT_TIMEOUT_S,
             pool_pre_ping=True,
         )
+
+
+async def _note_if_written(session: AsyncSession, tenant_id: UUID | None) -> None:
+    """Note in the transaction that its request was carried out, where one wants that and it was."""
+    note = NOTE.get()
+    if note is None:
+        return
+    await session.flush()
+    if await session.scalar(_WRITTEN):
+        await note.write(session, tenant_id)
+
+
+# A transaction has a number of its own once it has written.
+_WRITTEN = text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
 
 
 def _server_settings(role: Role | None) -> dict[str, str]:

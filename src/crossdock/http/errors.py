@@ -4,6 +4,10 @@ CrossdockError
 ├── BadRequestError            400
 ├── MethodNotAllowedError      405
 ├── UnsupportedMediaTypeError  415
+├── ConflictError
+│   ├── IdempotencyConflictError    409  same Idempotency-Key, another request
+│   ├── IdempotencyBusyError        409  the same request is being served right now
+│   └── IdempotencyAnswerLostError  409  the request was carried out; what it was answered is not known any more
 └── InvalidInputError          422
     ├── MalformedRequestError       one of the request's parts does not fit the operation's description
     └── UnstorableValueError        a value that PostgreSQL cannot hold
@@ -12,7 +16,7 @@ CrossdockError
 from collections.abc import Mapping
 from typing import Any
 
-from crossdock.kit.errors import CrossdockError, InvalidInputError
+from crossdock.kit.errors import ConflictError, CrossdockError, InvalidInputError
 
 
 class BadRequestError(CrossdockError):
@@ -38,6 +42,28 @@ class UnsupportedMediaTypeError(CrossdockError):
 
     code = "unsupported_media_type"
     status = 415
+
+
+class IdempotencyConflictError(ConflictError):
+    """The Idempotency-Key was used for another request in the last 24 hours; use a fresh key."""
+
+    code = "idempotency_conflict"
+
+
+class IdempotencyBusyError(ConflictError):
+    """A request under this Idempotency-Key is being served; ask again in a moment for its answer."""
+
+    code = "idempotency_busy"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class IdempotencyAnswerLostError(ConflictError):
+    """The request under this Idempotency-Key was carried out, but its answer was not kept; look what it made."""
+
+    code = "idempotency_answer_lost"
 
 
 class MalformedRequestError(InvalidInputError):

@@ -5,7 +5,6 @@ CrossdockError
 │   ├── InvalidEventError            422  the event, or its data against the type's schema
 │   └── UnknownEventTypeError        422
 ├── ConflictError
-│   ├── IdempotencyConflictError     409  same Idempotency-Key, another request
 │   └── EventTypeExistsError         409
 ├── NotFoundError
 │   ├── EventNotFoundError           404
@@ -27,12 +26,6 @@ class UnknownEventTypeError(InvalidInputError):
     """The event's type is not in the catalogue; add it there, or publish under a type that is."""
 
     code = "unknown_event_type"
-
-
-class IdempotencyConflictError(ConflictError):
-    """The Idempotency-Key was used for another request in the last 24 hours; use a fresh key."""
-
-    code = "idempotency_conflict"
 
 
 class EventTypeExistsError(ConflictError):

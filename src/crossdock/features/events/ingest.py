@@ -19,8 +19,9 @@ import structlog
 
 from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role
 from crossdock.db.group_commit import GroupCommit
-from crossdock.features.events.errors import IdempotencyConflictError, PartitionMissingError
+from crossdock.features.events.errors import PartitionMissingError
 from crossdock.features.events.models import EventOrigin
+from crossdock.http.errors import IdempotencyConflictError
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
 from crossdock.observability import metrics

@@ -78,7 +78,11 @@ class Event(Base):
 
 
 class IdempotencyKey(Base):
-    """What was answered to a write under a caller's `Idempotency-Key`, for 24 hours."""
+    """What was answered to a write under a caller's `Idempotency-Key`, for 24 hours.
+
+    Publishing writes the answer at once. For other writes (`http.idempotency`) it is empty until the run `run_id`,
+    which has until `running_until` before another may take over, is over; `carried_out` once it wrote something.
+    """
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_expires_at_idx", "expires_at"),)
@@ -89,3 +93,6 @@ class IdempotencyKey(Base):
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
     answer: Mapped[bytes] = mapped_column(LargeBinary)
     expires_at: Mapped[datetime]
+    running_until: Mapped[datetime | None]
+    run_id: Mapped[UUID | None]
+    carried_out: Mapped[bool] = mapped_column(server_default=text("false"))

@@ -18,14 +18,14 @@ from crossdock.features.events.drafts import Draft, check_utf8, fault_at
 from crossdock.features.events.errors import InvalidEventError
 from crossdock.features.events.ingest import IdempotencyClaim, NewEvent
 from crossdock.features.events.models import EventOrigin
+from crossdock.http.idempotency import check_key
 from crossdock.kit.clock import Clock
-from crossdock.kit.errors import Fault, InvalidInputError, PayloadTooLargeError
+from crossdock.kit.errors import Fault, PayloadTooLargeError
 from crossdock.kit.ids import new_uuid
 from crossdock.mapping.patterns import is_event_type
 
 MAX_BATCH = 1_000
 _MAX_TEXT = 1_024
-_MAX_KEY = 255
 # Beyond these some zone of the world has a year that Python does not know.
 _FIRST_YEAR, _LAST_YEAR = 2, 9998
 _MAX_ATTRIBUTES_BYTES = 16 * 1024
@@ -191,8 +191,7 @@ def _key_claim(request: PublishRequest) -> IdempotencyClaim | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
-        raise InvalidInputError(f"An Idempotency-Key has 1 to {_MAX_KEY} printable characters.")
+    check_key(key)
     fingerprint = hashlib.sha256(b"\x00".join(_identity(request))).digest()
     return IdempotencyClaim(request.tenant_id, _PUBLISH_SCOPE, key, fingerprint)
 
