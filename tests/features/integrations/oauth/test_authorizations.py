@@ -131,6 +131,7 @@ async def test_a_state_counts_in_the_browser_that_opened_the_link_alone(
         cookie_value=others.cookie_value,
         integration_name="",
         host="",
+        secure=True,
         foreign=False,
     )
     with pytest.raises(AuthorizationLinkError):

@@ -105,7 +105,7 @@ async def begin_oauth(
         path=CALLBACK_PATH,
         httponly=True,
         samesite="lax",
-        secure=request.scope["scheme"] == "https",
+        secure=opened.secure,
     )
     return response
 

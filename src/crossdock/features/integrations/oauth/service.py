@@ -85,7 +85,8 @@ class Addresses:
 class OpenedLink:
     """Where the browser goes on to, and the cookie that it must come back with.
 
-    `foreign` says that the address is not of a provider that this installation ships, but a tenant's own.
+    `secure` says that the browser reaches this hub by HTTPS; `foreign`, that the address is not of a provider
+    that this installation ships, but a tenant's own.
     """
 
     url: str
@@ -93,6 +94,7 @@ class OpenedLink:
     cookie_value: str = field(repr=False)
     integration_name: str
     host: str
+    secure: bool
     foreign: bool
 
 
@@ -172,6 +174,7 @@ class AuthorizationService:
             cookie_value=opened.cookie_value,
             integration_name=connection.name,
             host=urlsplit(opened.url).hostname or "",
+            secure=found.redirect_uri.startswith("https://"),
             foreign=isinstance(connection.method, OAuth2Auth) and connection.method.oauth is None,
         )
 

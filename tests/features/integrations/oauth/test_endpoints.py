@@ -1,0 +1,201 @@
+"""Connecting through the API and a person's browser."""
+
+from html import unescape
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from crossdock.bootstrap import Services
+from tests.accounts import Account
+from tests.authorization_server import AuthorizationServer
+from tests.features.integrations.conftest import INTEGRATIONS
+from tests.hub import MovableClock, working
+from tests.serving import Answer, ApiClient
+from tests.waiting import eventually
+
+
+class Browser:
+    """Somebody's browser: keeps cookies, follows nothing by itself."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client.with_key(None)
+        self.cookies: dict[str, str] = {}
+        self.csrf = ""
+
+    async def sign_in(self, account: Account) -> None:
+        answer = await self._client.post(
+            "/api/v1/sessions", json={"email": account.email, "password": account.password}
+        )
+        assert answer.status == 201, answer.json
+        self._keep(answer)
+        self.csrf = answer.json["csrf_token"]
+
+    async def get(self, url: str) -> Answer:
+        path = url.removeprefix(self._client.base_url)
+        answer = await self._client.get(path, headers=self._sent())
+        self._keep(answer)
+        return answer
+
+    async def post(self, path: str, json: Any = None) -> Answer:
+        return await self._client.post(path, json=json, headers={**self._sent(), "X-CSRF-Token": self.csrf})
+
+    def _sent(self) -> dict[str, str]:
+        return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+
+    def _keep(self, answer: Answer) -> None:
+        cookie = answer.headers.get("Set-Cookie")
+        if cookie:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
+
+
+@pytest.fixture
+def browser(anonymous: ApiClient) -> Browser:
+    return Browser(anonymous)
+
+
+async def _create(api: ApiClient, server: AuthorizationServer, **changes: Any) -> str:
+    answer = await api.post(
+        INTEGRATIONS,
+        json={
+            "name": "Books & <Co>",
+            "provider": "generic_http",
+            "auth_method": "oauth2",
+            "config": {
+                "base_url": f"{server.url}/api",
+                "oauth": {"authorize_url": f"{server.url}/authorize", "token_url": f"{server.url}/token"},
+            },
+            "credentials": {"client_id": "hub", "client_secret": "hush-hush-hush-0042"},
+            **changes,
+        },
+    )
+    assert answer.status == 201, answer.json
+    assert answer.json["status"] == "pending_auth", answer.json
+    found: str = answer.json["id"]
+    return found
+
+
+async def _start(api: ApiClient, integration_id: str, **given: Any) -> str:
+    answer = await api.post(f"{INTEGRATIONS}/{integration_id}/oauth/start", json=given)
+    assert answer.status == 201, answer.json
+    url: str = answer.json["url"]
+    return url
+
+
+def _onward(page: Answer) -> str:
+    """Where the page's link leads."""
+    return unescape(page.body.decode().partition('href="')[2].partition('"')[0])
+
+
+def _yes(server: AuthorizationServer, url: str) -> str:
+    """Where the provider sends the browser back to."""
+    return server.authorize({name: value for name, (value,) in parse_qs(urlsplit(url).query).items()})
+
+
+async def test_a_person_connects_an_integration_which_then_works(
+    api: ApiClient, browser: Browser, server: AuthorizationServer
+) -> None:
+    integration_id = await _create(api, server)
+    page = await browser.get(await _start(api, integration_id))
+    # The address is a tenant's own: the person is asked first.
+    assert page.status == 200
+    text = page.body.decode()
+    assert "Connect Books &amp; &lt;Co&gt;" in text
+    assert "You are leaving for 127.0.0.1" in text
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert (page.headers["Referrer-Policy"], page.headers["Cache-Control"]) == ("no-referrer", "no-store")
+    attributes = {part.strip().lower() for part in page.headers["Set-Cookie"].split(";")[1:]}
+    assert {"httponly", "samesite=lax", "path=/api/v1/oauth/callback", "max-age=600"} <= attributes
+    done = await browser.get(_yes(server, _onward(page)))
+    assert (done.status, "is connected" in done.body.decode()) == (200, True)
+    shown = (await api.get(f"{INTEGRATIONS}/{integration_id}")).json
+    assert (shown["status"], shown["status_reason"]) == ("active", None)
+    state = (await api.get(f"{INTEGRATIONS}/{integration_id}/oauth")).json
+    assert (state["connected"], state["renewable"]) == (True, True)
+    assert server.requests[-1].headers["authorization"] == "Bearer access-1"
+
+
+async def test_a_users_browser_goes_back_to_the_page_it_came_from(
+    anonymous: ApiClient, api: ApiClient, browser: Browser, tenant: Account, server: AuthorizationServer
+) -> None:
+    integration_id = await _create(api, server)
+    await browser.sign_in(tenant)
+    answer = await browser.post(f"{INTEGRATIONS}/{integration_id}/oauth/start", {"return_url": "/integrations?a=b#c"})
+    url = answer.json["url"]
+    stranger = Browser(anonymous)
+    refused = await stranger.get(url)
+    assert (refused.status, "Sign in" in refused.body.decode()) == (400, True)
+    callback = _yes(server, _onward(await browser.get(url)))
+    stranger.cookies = {name: value for name, value in browser.cookies.items() if name != "crossdock_session"}
+    assert (await stranger.get(callback)).status == 400
+    back = await browser.get(callback)
+    assert back.status == 303
+    assert back.headers["Location"] == f"/integrations?a=b&integration={integration_id}&result=connected#c"
+
+
+async def test_a_no_comes_back_as_a_page_or_as_a_result(
+    api: ApiClient, browser: Browser, server: AuthorizationServer
+) -> None:
+    integration_id = await _create(api, server)
+    for given, status in (({}, 400), ({"return_url": "/x"}, 303)):
+        onward = _onward(await browser.get(await _start(api, integration_id, **given)))
+        state = parse_qs(urlsplit(onward).query)["state"][0]
+        back = await browser.get(f"/api/v1/oauth/callback?error=access_denied%3Cscript%3E&state={state}")
+        assert back.status == status
+        assert "<script>" not in back.body.decode()
+    assert back.headers["Location"] == f"/x?integration={integration_id}&result=authorization_refused"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["begin", "begin?ticket=x", "callback", "callback?state=x&code=y", "callback?state=a&state=b", "callback?%ff"],
+)
+async def test_what_belongs_to_no_authorization_gets_a_plain_refusal(browser: Browser, path: str) -> None:
+    answer = await browser.get(f"/api/v1/oauth/{path}")
+    assert (answer.status, answer.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_another_tenant_and_a_mere_reader_can_do_nothing(
+    api: ApiClient, other_api: ApiClient, server: AuthorizationServer
+) -> None:
+    integration_id = await _create(api, server)
+    for path in ("oauth/start", "refresh-oauth"):
+        assert (await other_api.post(f"{INTEGRATIONS}/{integration_id}/{path}")).status == 404
+    assert (await other_api.get(f"{INTEGRATIONS}/{integration_id}/oauth")).status == 404
+    key = (await api.post("/api/v1/apikeys", json={"name": "r", "scopes": ["integration:read"]})).json["key"]
+    reader = api.with_key(key)
+    assert (await reader.get(f"{INTEGRATIONS}/{integration_id}/oauth")).json["connected"] is False
+    for path in ("oauth/start", "refresh-oauth"):
+        assert (await reader.post(f"{INTEGRATIONS}/{integration_id}/{path}")).status == 403
+
+
+async def test_no_token_code_or_secret_is_logged_or_answered(
+    api: ApiClient, browser: Browser, server: AuthorizationServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    integration_id = await _create(api, server)
+    onward = _onward(await browser.get(await _start(api, integration_id)))
+    callback = _yes(server, onward)
+    await browser.get(callback)
+    await api.post(f"{INTEGRATIONS}/{integration_id}/refresh-oauth")
+    server.revoked = True
+    refused = await api.post(f"{INTEGRATIONS}/{integration_id}/refresh-oauth")
+    assert (refused.status, refused.json["code"]) == (502, "grant_revoked")
+    own = (f"{INTEGRATIONS}/{integration_id}{path}" for path in ("", "/oauth", "/logs"))
+    answers = [refused, *[await api.get(path) for path in (*own, "/api/v1/audit-log")]]
+    assert [answer.status for answer in answers] == [502, 200, 200, 200, 200]
+    said = [*(answer.body.decode() for answer in answers), *capfd.readouterr()]
+    state = parse_qs(urlsplit(onward).query)["state"][0]
+    for secret in ("access-1", "access-2", "refresh-1", "refresh-2", "code-1", "hush", state):
+        assert all(secret not in text for text in said), secret
+
+
+async def test_a_worker_renews_tokens_before_they_end(
+    services: Services, api: ApiClient, browser: Browser, server: AuthorizationServer, clock: MovableClock
+) -> None:
+    integration_id = await _create(api, server)
+    await browser.get(_yes(server, _onward(await browser.get(await _start(api, integration_id)))))
+    clock.move(3600 - 250)
+    async with working(services):
+        await eventually(lambda: server.refreshes == 1)
