@@ -18,6 +18,7 @@ GIVEN = {
     "api_key": "header-value-7352",
     "oauth": "client-secret-7353",
     "endpoint": "endpoint-secret-7354",
+    "store": "hvs.store-token-7355",
 }
 
 
@@ -60,6 +61,9 @@ async def test_secrets_come_out_nowhere(
     endpoint = {"name": "e", "path": "e", "preset": "github", "secret": GIVEN["endpoint"]}
     made = await api.post("/api/v1/webhooks/endpoints", json=endpoint)
     assert made.status == 201, made.body
+    store = {"name": "vault", "kind": "hashicorp_vault", "settings": {"url": "https://vault.example.com"}}
+    stored = await api.post("/api/v1/secret-stores", json={**store, "credentials": {"token": GIVEN["store"]}})
+    assert stored.status == 201, stored.body
     subscriptions = []
     for auth in (
         {"kind": "basic", "username": "u", "password": GIVEN["basic"]},

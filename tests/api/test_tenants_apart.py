@@ -34,6 +34,8 @@ BODIES: Mapping[tuple[str, str], Any] = {
         "event_types": ["*"],
     },
     ("patch", "/api/v1/webhooks/subscriptions/{subscription_id}"): {"name": "mine"},
+    ("patch", "/api/v1/secret-stores/{store_id}"): {"name": "mine"},
+    ("post", "/api/v1/secret-stores/{store_id}/check"): {},
     ("post", "/api/v1/webhooks/subscriptions/{subscription_id}/replay"): {"since": "2020-01-01T00:00:00Z"},
 }
 QUERIES: Mapping[tuple[str, str], Mapping[str, str]] = {
@@ -78,6 +80,16 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
     endpoint = await _made(
         api, "/api/v1/webhooks/endpoints", {"name": "theirs", "path": "their-path", "preset": "none"}
     )
+    store = await _made(
+        api,
+        "/api/v1/secret-stores",
+        {
+            "name": "their-store",
+            "kind": "hashicorp_vault",
+            "settings": {"url": "https://vault.example.com"},
+            "credentials": {"token": "their-token"},
+        },
+    )
     received = await api.with_key(None).post(
         f"/webhooks/{account.slug}/their-path",
         body=multipart(Part("secret", b"their body"), Part("file", b"their file", "theirs.txt")),
@@ -99,6 +111,7 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
             "delivery_id": deliveries.json["items"][0]["id"],
             "endpoint_id": endpoint["id"],
             "receipt_id": receipts.json["items"][0]["id"],
+            "store_id": store["id"],
             "index": "0",
         }
     )

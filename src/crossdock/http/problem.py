@@ -76,7 +76,7 @@ def translated(error: Exception) -> CrossdockError | None:
     if isinstance(error, CrossdockError):
         return error
     if isinstance(error, RequestValidationError):
-        return MalformedRequestError(errors=tuple(_fault(item) for item in error.errors()))
+        return MalformedRequestError(errors=tuple(_fault(item, error.body) for item in error.errors()))
     if isinstance(error, HTTPException):
         return _from_framework(error)
     return _from_database(_cause(error) if isinstance(error, DBAPIError) else error)
@@ -140,15 +140,33 @@ def _faults(error: CrossdockError) -> Sequence[Mapping[str, Any]]:
     return []
 
 
-def _fault(item: Mapping[str, Any]) -> dict[str, Any]:
+def _fault(item: Mapping[str, Any], body: object) -> dict[str, Any]:
     """One of FastAPI's validation errors, as we tell it."""
     place, *steps = item["loc"]
     detail = item["msg"].removeprefix("Value error, ")
     if item["type"] == "json_invalid":
         return {"in": "body", "pointer": "", "detail": f"The body is not JSON: {item['ctx']['error']}."}
     if place == "body":
-        return {"in": "body", "pointer": "".join(f"/{_escaped(step)}" for step in steps), "detail": detail}
+        return {"in": "body", "pointer": _pointer(steps, body, item["type"]), "detail": detail}
     return {"in": place, "name": ".".join(map(str, steps)), "detail": detail}
+
+
+def _pointer(steps: Sequence[str | int], body: object, kind: str) -> str:
+    """The JSON pointer into the body; pydantic's steps also name the member of a union, which is not there."""
+    found: list[str | int] = []
+    for number, step in enumerate(steps, 1):
+        missing = kind == "missing" and number == len(steps)
+        if not missing and not _holds(body, step):
+            continue
+        found.append(step)
+        body = None if missing else body[step]  # type: ignore[index]  # it holds the step
+    return "".join(f"/{_escaped(step)}" for step in found)
+
+
+def _holds(body: object, step: str | int) -> bool:
+    if isinstance(body, list):
+        return isinstance(step, int) and step < len(body)
+    return isinstance(body, Mapping) and step in body
 
 
 def _escaped(step: str | int) -> str:

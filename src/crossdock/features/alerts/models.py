@@ -35,6 +35,7 @@ class AlertKind(StrEnum):
     CHECK_FAILING = "check_failing"
     ACCESS_REFUSED = "access_refused"
     SUBSCRIPTION_DISABLED = "subscription_disabled"
+    SECRET_OLD = "secret_old"  # noqa: S105 - a kind of alert
 
 
 class Alert(Base):

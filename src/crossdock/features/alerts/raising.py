@@ -77,6 +77,13 @@ async def resolve_alert(
     )
 
 
+async def unresolved(transaction: InTransaction, kind: AlertKind) -> set[tuple[UUID, str, str]]:
+    """What unresolved alerts of this kind are about: tenant, kind of entity, entity; as far as the role sees."""
+    connection = await _connection(transaction)
+    rows = await connection.fetch(_UNRESOLVED, kind.value)
+    return {(row["tenant_id"], row["entity_kind"], row["entity_id"]) for row in rows}
+
+
 async def _connection(transaction: InTransaction) -> Connection:
     if not isinstance(transaction, AsyncSession):
         return transaction
@@ -106,6 +113,8 @@ WITH a AS (
 )
 SELECT a.times = 1 FROM a
 """
+
+_UNRESOLVED = "SELECT tenant_id, entity_kind, entity_id FROM alerts WHERE kind = $1 AND resolved_at IS NULL"
 
 _RESOLVE = f"""
 WITH a AS (

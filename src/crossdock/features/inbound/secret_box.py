@@ -7,11 +7,22 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.features.inbound.models import EndpointSecret
-from crossdock.features.vault.sealed_columns import SealedColumn
+from crossdock.features.vault.sealed_columns import Reminds, SealedColumn
 from crossdock.features.vault.service import Vault
-from crossdock.kit.ids import new_uuid
+from crossdock.kit.ids import IdKind, new_uuid
 
-ENDPOINT_SECRET = SealedColumn(table="webhook_endpoint_secrets", column="secret", use="endpoint-secret")
+ENDPOINT_SECRET = SealedColumn(
+    table="webhook_endpoint_secrets",
+    column="secret",
+    use="endpoint-secret",
+    reminds=Reminds(
+        what="secret",
+        entity_kind="webhook_endpoint",
+        id_kind=IdKind.ENDPOINT,
+        id_column="endpoint_id",
+        only="expires_at IS NULL",
+    ),
+)
 
 
 class SecretBox:

@@ -1,4 +1,4 @@
-"""Tables of the vault: tenants' data keys, which key of the ring is in use, outside stores, reminders."""
+"""Tables of the vault: tenants' data keys, which key of the ring is in use, outside stores."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -67,15 +67,3 @@ class Store(Base):
     check_error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class SecretReminder(Base):
-    """That a tenant was told that a secret is old; `typed_at` says which one."""
-
-    __tablename__ = "secret_reminders"
-    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),)
-
-    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
-    purpose: Mapped[str] = mapped_column(primary_key=True)
-    typed_at: Mapped[datetime]
-    reminded_at: Mapped[datetime]

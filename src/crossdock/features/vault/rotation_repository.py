@@ -10,8 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.db.engine import Connection
+from crossdock.features.vault.envelope import typed_at
 from crossdock.features.vault.repository import RING_LOCK
-from crossdock.features.vault.sealed_columns import SealedColumn
+from crossdock.features.vault.sealed_columns import Reminds, SealedColumn
 
 Place = tuple[UUID, UUID]
 
@@ -138,3 +139,16 @@ async def replace_secrets(
         text(f"UPDATE {column.table} SET {column.column} = :sealed WHERE tenant_id = :tenant_id AND id = :id"),
         [{"tenant_id": tenant_id, "id": row_id, "sealed": value} for row_id, value in sealed],
     )
+
+
+async def secrets_before(
+    connection: Connection, column: SealedColumn, reminds: Reminds, moment: datetime
+) -> list[tuple[UUID, UUID, datetime]]:
+    """Tenant, entity and age of a column's secrets that were typed in before then, as far as the vault sealed them."""
+    rows = await connection.fetch(
+        f"SELECT tenant_id, {reminds.id_column} AS entity_id, {column.column} AS sealed FROM {column.table} "
+        f"WHERE substring({column.column} FROM 1 FOR 1) = '\\x02' "
+        f"AND substring({column.column} FROM 18 FOR 4) < int4send($1::bigint::int) AND ({reminds.only})",
+        int(moment.timestamp()),
+    )
+    return [(row["tenant_id"], row["entity_id"], typed_at(row["sealed"])) for row in rows]

@@ -1,4 +1,4 @@
-"""The vault: a data key for each tenant, outside secret stores, reminders to change old secrets.
+"""The vault: a data key for each tenant, outside secret stores.
 
 Runs before the deploy of the code that needs it. Secrets stay as they are; workers seal them anew later.
 """
@@ -25,7 +25,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "data_keys",
-        *_key("id"),
+        *_key(),
         sa.Column("wrapped", sa.LargeBinary, nullable=False),
         sa.Column("ring_key", sa.Text, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=_NOW),
@@ -35,7 +35,7 @@ def upgrade() -> None:
     op.create_index("data_keys_ring_key_idx", "data_keys", ["ring_key"])
     op.create_table(
         "secret_stores",
-        *_key("id"),
+        *_key(),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column(
             "kind",
@@ -51,13 +51,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
         sa.UniqueConstraint("tenant_id", "name"),
     )
-    op.create_table(
-        "secret_reminders",
-        *_key("purpose", sa.Text),
-        sa.Column("typed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("reminded_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
-    )
     _grant()
     op.execute(
         "CREATE TRIGGER notify_change AFTER UPDATE OF name, settings, credentials OR DELETE ON secret_stores "
@@ -65,8 +58,8 @@ def upgrade() -> None:
     )
 
 
-def _key(second: str, kind: type[sa.types.TypeEngine[object]] = sa.Uuid) -> tuple[sa.Column[object], ...]:
-    return sa.Column("tenant_id", sa.Uuid, primary_key=True), sa.Column(second, kind, primary_key=True)
+def _key() -> tuple[sa.Column[object], ...]:
+    return sa.Column("tenant_id", sa.Uuid, primary_key=True), sa.Column("id", sa.Uuid, primary_key=True)
 
 
 def _grant() -> None:
@@ -74,11 +67,9 @@ def _grant() -> None:
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON secret_stores TO crossdock_app")
     op.execute("GRANT SELECT ON vault_ring, secret_stores TO crossdock_worker")
     op.execute("GRANT SELECT, UPDATE (wrapped, ring_key, wrapped_at) ON data_keys TO crossdock_worker")
-    op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON secret_reminders TO crossdock_worker")
-    for table in ("data_keys", "secret_stores", "secret_reminders"):
+    for table in ("data_keys", "secret_stores"):
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"CREATE POLICY crossdock_worker ON {table} TO crossdock_worker USING (true) WITH CHECK (true)")
-    for table in ("data_keys", "secret_stores"):
         op.execute(
             f"CREATE POLICY crossdock_app ON {table} TO crossdock_app "
             f"USING ({_TENANT_IS_OURS}) WITH CHECK ({_TENANT_IS_OURS})"
