@@ -182,7 +182,7 @@ async def test_no_token_code_or_secret_is_logged_or_answered(
     server.revoked = True
     refused = await api.post(f"{INTEGRATIONS}/{integration_id}/refresh-oauth")
     assert (refused.status, refused.json["code"]) == (502, "grant_revoked")
-    own = (f"{INTEGRATIONS}/{integration_id}{path}" for path in ("", "/oauth", "/logs"))
+    own = (f"{INTEGRATIONS}/{integration_id}{path}" for path in ("", "/oauth", "/history"))
     answers = [refused, *[await api.get(path) for path in (*own, "/api/v1/audit-log")]]
     assert [answer.status for answer in answers] == [502, 200, 200, 200, 200]
     said = [*(answer.body.decode() for answer in answers), *capfd.readouterr()]
