@@ -58,7 +58,7 @@ class StandIn:
 async def stand_in() -> AsyncIterator[StandIn]:
     """A running stand-in."""
     provider = StandIn(url="")
-    server = web.Server(provider.answer)
+    server = web.Server(provider.answer, access_log=None)
     runner = web.ServerRunner(server)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

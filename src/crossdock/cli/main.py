@@ -38,6 +38,8 @@ COMMANDS = {
     "vault": ("crossdock.cli.vault:app", "Encryption keys and their rotation, and outside secret stores."),
     "alert": ("crossdock.cli.alert:app", "Alerts: list, acknowledge and resolve them."),
     "audit": ("crossdock.cli.audit:app", "Read the audit log."),
+    "integration": ("crossdock.cli.integration:app", "Connect providers, and see how the connections are."),
+    "connector": ("crossdock.cli.connector:app", "The providers that can be connected, and manifests of your own."),
     "webhook": ("crossdock.cli.webhook:app", "Webhooks in and out."),
     "event": ("crossdock.cli.event:app", "Publish events, look them up, and keep their catalogue."),
 }

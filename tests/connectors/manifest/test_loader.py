@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +178,16 @@ def test_a_manifest_in_the_wrong_place_is_refused(tmp_path: Path, name: str, tex
         (tmp_path / path).write_text(text)
     with pytest.raises(InvalidManifestError, match=said):
         ProviderLibrary([tmp_path]).all()
+
+
+def test_the_published_schema_is_the_same_in_every_process() -> None:
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", "from crossdock.connectors.manifest import loader; print(loader.schema_text())"],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(made) == 1

@@ -147,7 +147,10 @@ async def test_a_provider_that_stands_for_many_is_told_apart_by_name(desk: Desk)
     wanted = {"provider": "generic_http", "config": {"base_url": desk.provider.url}, "credentials": {}}
     await desk.create(name="Weather", **wanted)
     await desk.create(name="Maps", **wanted)
+    third = await desk.create(name="Trains", **wanted)
     assert (await desk.post(**desk.wanted(name="weather ", **wanted))).status == 409
+    renamed = await desk.change(third["id"], name="maps")
+    assert (renamed.status, renamed.json["code"]) == (409, "duplicate_integration")
 
 
 async def test_another_tenant_may_have_the_same(desk: Desk, other_api: ApiClient, provider: StandIn) -> None:

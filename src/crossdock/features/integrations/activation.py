@@ -254,9 +254,10 @@ def _taken(row: Integration, other: Integration | None) -> CategoryTakenError:
 
 async def _flush(session: AsyncSession, row: Integration) -> None:
     """Raise CategoryTakenError where another became active in the same moment."""
+    taken = _taken(row, None)  # made before: a row cannot be read any more once its transaction is broken
     try:
         await session.flush()
     except IntegrityError as error:
         if ONE_ACTIVE_IN_CATEGORY not in str(error.orig):
             raise
-        raise _taken(row, None) from error
+        raise taken from error

@@ -1,12 +1,14 @@
 """Questions about integrations and what happened to them, within one tenant's transaction."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
+from crossdock.db.engine import BY_KEYS
 from crossdock.features.integrations.listing import Wanted
 from crossdock.features.integrations.models import (
     Integration,
@@ -25,12 +27,19 @@ class IntegrationRepository:
 
     async def page(self, page: PageRequest, wanted: Wanted) -> Sequence[Integration]:
         """One page of integrations, newest first, and one more if another page follows; without what is large."""
+        # In the order of the key, a page's worth: a table without statistics must not be read and sorted whole.
+        await self._session.execute(text(BY_KEYS))
+        return (await self._session.scalars(self.page_query(page, wanted))).all()
+
+    @staticmethod
+    def page_query(page: PageRequest, wanted: Wanted) -> Select[Any]:
+        """What `page` asks."""
         query = wanted.narrowing(select(Integration)).options(
             defer(Integration.config, raiseload=True),
             defer(Integration.credentials, raiseload=True),
             defer(Integration.custom_fields, raiseload=True),
         )
-        return (await self._session.scalars(newest_first(query, Integration.id, page))).all()
+        return newest_first(query, Integration.id, page)
 
     async def find(self, integration_id: UUID, *, locked: bool = False) -> Integration | None:
         """The integration of this id; `locked` against changes by others."""

@@ -277,13 +277,13 @@ def _state_after(row: Integration, plan: Plan, *, tested: bool) -> tuple[Integra
 
 async def _flush(session: AsyncSession, row: Integration, manifest: Manifest) -> None:
     """Raise DuplicateIntegrationError where the tenant has one already."""
+    # Read before: a row cannot be read any more once its transaction is broken.
+    whose = f" for {row.owner}" if row.owner else ""
+    called = f" called {row.name!r}" if manifest.many else ""
+    there = f"{manifest.name} in {row.environment.value}{whose}{called}"
     try:
         await session.flush()
     except IntegrityError as error:
         if ONE_PER_OWNER not in str(error.orig):
             raise
-        whose = f" for {row.owner}" if row.owner else ""
-        called = f" called {row.name!r}" if manifest.many else ""
-        raise DuplicateIntegrationError(
-            f"There is an integration with {manifest.name} in {row.environment.value}{whose}{called}; change that one."
-        ) from error
+        raise DuplicateIntegrationError(f"There is an integration with {there}; change that one.") from error

@@ -1,0 +1,63 @@
+"""`crossdock connector`: the providers that can be connected, and manifests of one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossdock.cli.output import AsJson, print_json, show_one, show_rows
+from crossdock.connectors.manifest import Category, ProviderLibrary, load_manifest, manifest_schema
+from crossdock.features.integrations.provider_view import ProviderDetail, ProviderOut
+from crossdock.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="The providers that can be connected, and manifests of your own.")
+
+Code = Annotated[str, typer.Argument(metavar="PROVIDER", help="Its code, such as generic_http.")]
+
+
+@app.command(name="list")
+def list_providers(
+    *,
+    category: Annotated[Category | None, typer.Option("--type", help="Of this category alone.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the providers."""
+    found = [ProviderOut.of(one) for one in _library().all() if category in {None, one.category}]
+    columns = ("code", "name", "category", "status", "version", "environments", "auth_kinds")
+    show_rows(found, columns, as_json=as_json, empty="No provider of this category.")
+
+
+@app.command()
+def show(
+    provider: Code,
+    *,
+    version: Annotated[str | None, typer.Option(help="Of the manifest; the newest unless given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one provider: what its configuration takes, its ways in, its limits."""
+    library = _library()
+    show_one(ProviderDetail.of_versions(library.find(provider, version), library.versions(provider)), as_json=as_json)
+
+
+@app.command()
+def validate(
+    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file, in YAML or JSON.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Check a manifest; what is wrong with it is told with file and line, by exit code 2."""
+    read = load_manifest(manifest)
+    if as_json:
+        print_json(read.model_dump(mode="json", exclude_none=True))
+    else:
+        typer.echo(f"{manifest} is a good manifest: {read.name}, {read.code} {read.version}.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of manifests, for editors that check while one types."""
+    print_json(manifest_schema())
+
+
+def _library() -> ProviderLibrary:
+    return ProviderLibrary.with_folders(Settings().provider_folders)
