@@ -4,11 +4,15 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from crossdock.bootstrap import Services
 from crossdock.db.engine import BY_KEYS, Connection, Role
 from crossdock.features.deliveries import lane_repository, recording, repository
 from crossdock.features.deliveries.lane_repository import LaneRepository
+from crossdock.features.deliveries.models import DeliveryStatus
+from crossdock.features.deliveries.repository import DeliveryRepository
+from crossdock.http.pagination import PageRequest
 from crossdock.kit.ids import IdKind, new_uuid, parse_id, uuid_floor
 from tests.hub import ACTOR, Hub
 from tests.receivers import Receiver
@@ -102,6 +106,30 @@ async def test_a_subscription_with_more_pending_than_a_statement_may_change_is_d
     assert (await hub.query(counts))[0]["n"] == 2
     assert await LaneRepository(database=services.database, clock=services.clock).expire_held() == 3
     assert (await hub.query(counts))[0]["n"] == 5
+
+
+async def test_the_few_that_failed_are_listed_without_reading_the_many_that_did_not(
+    hub: Hub, services: Services
+) -> None:
+    ids = await pending(hub, new_uuid(), PENDING)
+    failed = sorted(ids[:: PENDING // 3])
+    await hub.query("UPDATE deliveries SET status = 'failed' WHERE id = ANY($1)", failed)
+    await hub.query("ANALYZE deliveries")
+    async with services.database.tenant(hub.tenant_id) as session:
+        page = PageRequest(limit=10)
+        found = await DeliveryRepository(session).newest(page, status=DeliveryStatus.FAILED)
+        read = await session.scalar(text(ROWS_READ))
+    assert [delivery.id for delivery in found] == failed[::-1]
+    assert read <= 100
+
+
+async def test_days_of_deliveries_are_cleaned_before_much_is_dead(hub: Hub) -> None:
+    rows = await hub.query(
+        "SELECT c.reloptions FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'deliveries'::regclass"
+    )
+    assert len(rows) > 2
+    assert all("autovacuum_vacuum_scale_factor=0.02" in (row["reloptions"] or []) for row in rows)
 
 
 async def test_what_came_of_deliveries_is_recorded_by_their_keys(
