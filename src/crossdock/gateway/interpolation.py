@@ -19,6 +19,10 @@ _AUTHORITY = re.compile(r"(?P<scheme>https?://)(?P<authority>[^/?#]*)(?P<rest>.*
 _LEADING_PLACE = re.compile(rf"(?P<origin>{_PLACE.pattern})(?P<rest>.*)", re.DOTALL)
 _HOST_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,251}[A-Za-z0-9])?")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?/?")
+# What every reader of URLs takes for the same host: no user, no backslash, nothing that one of them would drop.
+_PLAIN_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?][\x21\x22\x24-\x5b\x5d-\x7e]*)?"
+)
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.\-]*[a-z0-9])?")
 
 
@@ -70,14 +74,13 @@ def fill_url(template: str, variables: Mapping[str, str], *, hosts: Sequence[str
 
 def check_host(url: str, hosts: Sequence[str]) -> None:
     """Raise InterpolationError unless requests may go to this URL: HTTPS, and one of the hosts where there are any."""
+    if not _PLAIN_URL.fullmatch(url):
+        raise InterpolationError("A provider's URL begins with https://, names a host and no user, and has no spaces.")
     try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower().removesuffix(".")
+        host = (urlsplit(url).hostname or "").lower().removesuffix(".")
     except ValueError:
-        parts, host = None, ""
-    if parts is None or not host or parts.username is not None or parts.password is not None:
-        raise InterpolationError("A provider's URL must name a host, and no user.")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
+        raise InterpolationError("A provider's URL must name a host.") from None
+    if url.startswith("http://") and not _is_this_machine(host):
         raise InterpolationError(f"The URL at {host} must begin with https://.")
     if hosts and not any(_fits(host, pattern) for pattern in hosts):
         raise InterpolationError(f"{host} is not one of the provider's hosts ({', '.join(hosts)}).")

@@ -92,7 +92,13 @@ def test_a_host_in_the_redirect_must_be_one_of_the_providers() -> None:
     ).settings
     good = read_redirect(settings, {"code": ["c"], "accounts-server": ["https://accounts.zoho.eu"]})
     assert good.values == {"accounts": "https://accounts.zoho.eu"}
-    for bad in ("https://evil.example", "https://accounts.zoho.eu@evil.example", "http://accounts.zoho.eu", "x"):
+    for bad in (
+        "https://evil.example",
+        "https://accounts.zoho.eu@evil.example",
+        "https://evil.example\\@accounts.zoho.eu",
+        "http://accounts.zoho.eu",
+        "x",
+    ):
         with pytest.raises(TokenFetchError, match="accounts-server"):
             read_redirect(settings, {"code": ["c"], "accounts-server": [bad]})
 
@@ -133,6 +139,8 @@ def test_the_right_issuer_and_another_name_of_the_code_are_fine() -> None:
         {"authorize_parameters": {"state": "mine"}},
         {"token_parameters": {"code": "mine"}},
         {"token_headers": {"X Y": "z"}},
+        {"token_headers": {"Host": "elsewhere.example"}},
+        {"token_headers": {"Transfer-Encoding": "chunked"}},
         {"grant": "exchange"},
         {"steps": [{"url": "https://a.example"}]},
         {"pkce_method": "plain"},

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from crossdock.gateway.headers import TOKEN
+from crossdock.gateway.headers import name_fault
 from crossdock.gateway.interpolation import has_templated_host, is_host_pattern
 
 _MAX_JWT_LIFETIME_S = 3600
@@ -56,8 +56,9 @@ def _host_pattern(text: str) -> str:
 
 
 def _header_name(text: str) -> str:
-    if not TOKEN.fullmatch(text):
-        raise ValueError("A header name has letters, digits and hyphens (RFC 9110).")
+    fault = name_fault(text)
+    if fault:
+        raise ValueError(fault)
     return text
 
 
