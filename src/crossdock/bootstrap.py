@@ -48,12 +48,17 @@ from crossdock.features.integrations.connections import ConnectionLoader
 from crossdock.features.integrations.oauth.models import ACCESS_TOKEN, CODE_VERIFIER, REFRESH_TOKEN
 from crossdock.features.integrations.oauth.service import AuthorizationService
 from crossdock.features.integrations.oauth.wiring import OAuth, build_oauth
+from crossdock.features.integrations.provider_calls import ProviderCalls, build_provider_calls, call_surroundings
 from crossdock.features.integrations.sealed_columns import CREDENTIALS
 from crossdock.features.integrations.wiring import Integrations, build_integrations
+from crossdock.features.vault.reminders import Reminders
 from crossdock.features.vault.ring import Ring
 from crossdock.features.vault.rotation import Rotation
 from crossdock.features.vault.sealed_answers import SealedAnswers
 from crossdock.features.vault.service import Vault
+from crossdock.features.vault.stores.opening import STORE_CREDENTIALS
+from crossdock.features.vault.stores.outside import OutsideSecrets
+from crossdock.features.vault.stores.service import StoreService
 from crossdock.files.disk import DiskFiles
 from crossdock.files.store import FileStore
 from crossdock.gateway.addresses import AddressPolicy
@@ -79,6 +84,7 @@ SEALED_COLUMNS = (
     SIGN_IN,
     SIGNING_KEY,
     ENDPOINT_SECRET,
+    STORE_CREDENTIALS,
     CREDENTIALS,
     ACCESS_TOKEN,
     REFRESH_TOKEN,
@@ -100,6 +106,9 @@ class Services:
     database: Database
     vault: Vault
     rotation: Rotation
+    reminders: Reminders
+    secret_stores: StoreService
+    outside: OutsideSecrets
     operator_key: OperatorKey
     changes: ChangeFeed
     identity: Identity
@@ -122,6 +131,7 @@ class Services:
     calling: StreamingTransport
     oauth: OAuth
     integrations: Integrations
+    provider_calls: ProviderCalls
     authorizations: AuthorizationService
 
     def provided(self) -> dict[type, object]:
@@ -131,6 +141,7 @@ class Services:
             OperatorKey: self.operator_key,
             AuditService: AuditService(),
             AlertService: AlertService(clock=self.clock),
+            StoreService: self.secret_stores,
             **self.identity.provided(),
             EventService: EventService(changes=self.changes, clock=self.clock),
             SubscriptionService: self.subscriptions,
@@ -138,6 +149,7 @@ class Services:
             Trial: self.trial,
             **self.inbound.provided(),
             **self.integrations.provided(),
+            **self.provider_calls.provided(),
             AuthorizationService: self.authorizations,
         }
 
@@ -162,13 +174,16 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
             await services.partitions.make_ahead()
             services.writer.start()
             services.inbound.start()
+            services.provider_calls.start()
             yield services
         finally:
             await services.inbound.stop()
             await services.writer.stop()
             await services.identity.stop()
             await services.changes.stop()
+            await services.provider_calls.stop()
             await services.oauth.stop(settings.drain_timeout_s)
+            await services.outside.aclose()
             await services.transport.aclose()
             await services.calling.aclose()
             await services.files.aclose()
@@ -183,6 +198,8 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     changes = ChangeFeed(dsn=database.dsn)
     policy = AddressPolicy(allow_loopback=settings.allow_loopback, allowed=settings.allowed_networks)
     transport = HttpTransport(policy=policy, clock=clock)
+    outside = OutsideSecrets(database=database, vault=vault, transport=transport, clock=clock)
+    changes.on_change(outside.on_change)
     routes = RouteTable(database=database, changes=changes, clock=clock)
     catalogue = Catalogue(database=database, changes=changes, require_known=settings.require_event_types)
     loader = DestinationLoader(database=database, vault=vault)
@@ -191,12 +208,13 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     handlers.load()
     trial = Trial(database=database, loader=loader, sender=sender, clock=clock)
     library = ProviderLibrary.with_folders(settings.provider_folders)
-    connections = ConnectionLoader(database=database, vault=vault, library=library, changes=changes)
+    connections = ConnectionLoader(database=database, vault=vault, outside=outside, library=library, changes=changes)
     # Providers' connections are kept apart from those of subscriptions' destinations: neither waits for the other.
     calling = StreamingTransport(policy=policy, clock=clock)
     oauth = build_oauth(
         database=database, vault=vault, loader=connections, transport=calling, changes=changes, clock=clock
     )
+    surroundings = call_surroundings(database=database, changes=changes, clock=clock)
     integrations = build_integrations(
         database=database,
         vault=vault,
@@ -207,6 +225,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         policy=policy,
         changes=changes,
         clock=clock,
+        places=surroundings,
     )
     limits = SubscriptionLimits(most=settings.max_subscriptions, policy=policy, breaker=breaker_policy(settings))
     return Services(
@@ -215,6 +234,13 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         database=database,
         vault=vault,
         rotation=Rotation(database=database, vault=vault, ring=ring, columns=SEALED_COLUMNS, clock=clock),
+        reminders=Reminders(
+            database=database, columns=SEALED_COLUMNS, after_days=settings.secret_reminder_days, clock=clock
+        ),
+        secret_stores=StoreService(
+            database=database, vault=vault, outside=outside, changes=changes, policy=policy, clock=clock
+        ),
+        outside=outside,
         operator_key=OperatorKey(operator_key(settings)),
         changes=changes,
         identity=build_identity(
@@ -259,6 +285,15 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         calling=calling,
         oauth=oauth,
         integrations=integrations,
+        provider_calls=build_provider_calls(
+            surroundings=surroundings,
+            connections=connections,
+            signing=integrations.signing,
+            transport=calling,
+            changes=changes,
+            clock=clock,
+            max_body_bytes=settings.max_call_body_bytes,
+        ),
         authorizations=oauth.authorizations(
             activate=integrations.activation.try_activating,
             public_url=settings.public_url,

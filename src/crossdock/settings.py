@@ -116,6 +116,16 @@ class Settings(BaseSettings):
         default=False, description="Name the bucket in the path, as MinIO and others want it."
     )
     max_batch_bytes: int = Field(default=16_777_216, ge=1_024, description="Largest body of a batch of events, whole.")
+    max_call_body_bytes: int = Field(
+        default=1_073_741_824,
+        ge=1_024,
+        description="Largest body of a call that passes through to a provider, and of its answer.",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="Where traces go, such as http://127.0.0.1:4318/v1/traces (OTLP over HTTP); nowhere if unset. "
+        "Needs `pip install 'crossdock[tracing]'`.",
+    )
     max_key_rate_per_hour: int = Field(
         default=10_000, ge=1, description="Highest hourly limit that an API key may be given."
     )
@@ -123,6 +133,9 @@ class Settings(BaseSettings):
     # Not below the longest expiry (policies.MAX_EXPIRY_S): a day's partition goes with all that is pending in it.
     retention_days: int = Field(default=30, ge=3, description="Days that events, deliveries and receipts are kept.")
     key_audit_days: int = Field(default=365, ge=30, description="Days that the audit log is kept.")
+    secret_reminder_days: int = Field(
+        default=90, ge=1, description="Days after which an alert asks to change a secret that was typed in."
+    )
     breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a destination's breaker.")
     breaker_open_s: float = Field(default=60, gt=0, description="Seconds a breaker stays open before it probes.")
     breaker_successes: int = Field(default=3, ge=1, description="Successful probes that close a breaker.")

@@ -26,7 +26,9 @@ from crossdock.features.identity.tenants import endpoints as tenants
 from crossdock.features.identity.users import endpoints as users
 from crossdock.features.inbound import endpoints as inbound
 from crossdock.features.integrations import endpoints as integrations
+from crossdock.features.integrations.calls import endpoints as calls
 from crossdock.features.integrations.oauth import endpoints as oauth
+from crossdock.features.vault.stores import endpoints as secret_stores
 from crossdock.http.body_limit import BodyLimits
 from crossdock.http.errors import MethodNotAllowedError
 from crossdock.http.frame import Frame
@@ -49,6 +51,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     deliveries.router,
     inbound.router,
     integrations.router,
+    calls.router,
+    secret_stores.router,
     oauth.router,
 )
 

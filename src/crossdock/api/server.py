@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from crossdock.api.bounded_protocol import BoundedProtocol
 from crossdock.api.health import Metrics, health_routes
+from crossdock.api.openapi import KEYS_APART
 from crossdock.api.start_page import start_page_route
 from crossdock.bootstrap import Services
 from crossdock.features.events.receive import PUBLISH_PATH, publish_route
@@ -21,8 +22,6 @@ from crossdock.http.idempotency_claims import Claims
 from crossdock.observability.gathering import own_metrics
 
 _GRACE_S = 5
-# A call through the gateway takes its key to the provider; signing in is no write that could be repeated.
-_KEYS_APART = frozenset({"/api/v1/gateway/", "/api/v1/sessions"})
 # Room for the words around the payload of one event.
 _ENVELOPE_BYTES = 16 * 1024
 
@@ -60,7 +59,7 @@ def hub_app(services: Services, *, metrics: Metrics = own_metrics) -> ASGIApp:
             operator_key=services.operator_key,
             claims=Claims(database=services.database, clock=services.clock),
             seals=services.sealed_answers,
-            apart=_KEYS_APART,
+            apart=KEYS_APART,
         ),
     )
 

@@ -54,20 +54,20 @@ class CallSurroundings:
     """What all of an integration's calls have in common, in this process and in the others."""
 
     def __init__(self, *, shared: SharedCalls, writer: CallWriter) -> None:
-        self._shared = shared
-        self._writer = writer
+        self.shared = shared
+        self.writer = writer
 
     def limiter(self, connection: Connection) -> Limiter:
         """Its rate limit."""
-        return self._shared.limiter(connection)
+        return self.shared.limiter(connection)
 
     def breaker(self, connection: Connection) -> CallBreaker:
         """Its breaker."""
-        return self._shared.breaker(connection)
+        return self.shared.breaker(connection)
 
     def sink(self, connection: Connection) -> CallSink:
         """Its call log."""
-        return self._writer.sink(connection.tenant_id, connection.integration_id, max_body_bytes=_MAX_LOGGED_BODY_BYTES)
+        return self.writer.sink(connection.tenant_id, connection.integration_id, max_body_bytes=_MAX_LOGGED_BODY_BYTES)
 
 
 @dataclass(slots=True)

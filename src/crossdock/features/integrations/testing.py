@@ -124,7 +124,8 @@ class ConnectionTester:
             ),
             transport=self._transport,
             credentials=signing.credentials(connection),
-            limiter=None if places is None else places.limiter(connection),
+            # What is not stored has no limit yet.
+            limiter=None if places is None or planned else places.limiter(connection),
             sink=NO_LOG if places is None else places.sink(connection),
             clock=self._clock,
         )

@@ -144,7 +144,7 @@ def _asked_for(scope: Scope) -> tuple[UUID, str]:
     below = raw[len(prefix) :]
     if not raw.startswith(prefix) or (below and not below.startswith(b"/")):
         raise PathRefusedError("The path to the gateway itself must not be percent-encoded.")
-    return integration_id, below[1:].decode("latin-1")
+    return integration_id, below.decode("latin-1")
 
 
 async def _call(scope: Scope, provider: Provider, path: str, body: _Body) -> Call:
