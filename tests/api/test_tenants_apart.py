@@ -10,6 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from crossdock.bootstrap import Services
+from crossdock.features.alerts.models import AlertKind
+from crossdock.features.alerts.raising import Finding, raise_alert
 from crossdock.settings import Settings
 from tests.accounts import Account
 from tests.connectors.webhooks.test_multipart_bodies import GIVEN as MULTIPART
@@ -97,8 +100,10 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
     )
     assert received.status < 300, received.body
     receipts = await api.get(f"/api/v1/webhooks/endpoints/{endpoint['id']}/receipts")
+    alerts = await api.get("/api/v1/alerts")
     return Things(
         {
+            "alert_id": alerts.json["items"][0]["id"],
             "key_id": key["id"],
             "role_id": role["id"],
             "user_id": user["id"],
@@ -115,6 +120,21 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
             "index": "0",
         }
     )
+
+
+@pytest.fixture(autouse=True)
+async def _alert(services: Services, other_tenant: Account) -> None:
+    """Something to look at, which no request makes."""
+    found = Finding(
+        tenant_id=other_tenant.tenant_id,
+        kind=AlertKind.CHECK_FAILING,
+        entity_kind="integration",
+        entity_id="their integration",
+        title="theirs",
+        detail="theirs",
+    )
+    async with services.database.tenant(other_tenant.tenant_id) as session:
+        await raise_alert(session, found)
 
 
 @dataclass(frozen=True, slots=True)

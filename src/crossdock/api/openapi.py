@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from crossdock.http.idempotency import HEADER, MAX_KEY_CHARACTERS, WRITES
 from crossdock.http.problem import MEDIA_TYPE
 
 _PROBLEM_SCHEMA: dict[str, Any] = {
@@ -41,7 +42,30 @@ _PROBLEM_RESPONSE = {
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 
+# A call through the gateway takes its key to the provider; signing in is no write that could be repeated.
+KEYS_APART = frozenset({"/api/v1/gateway/", "/api/v1/sessions"})
+_KEYS_APART_BELOW = tuple(path for path in KEYS_APART if path.endswith("/"))
+
+_KEY_PARAMETER: dict[str, Any] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gets the same answer for 24 hours; with another, 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
+}
+
 _METHODS = frozenset({"get", "put", "post", "delete", "patch", "head", "options"})
+
+
+def _takes_key(path: str) -> bool:
+    """Whether writes to this path are served once for each Idempotency-Key."""
+    return path.startswith("/api/") and path not in KEYS_APART and not path.startswith(_KEYS_APART_BELOW)
+
+
+def _add_key(operation: dict[str, Any]) -> None:
+    parameters = operation.setdefault("parameters", [])
+    if not any(parameter.get("name") == HEADER for parameter in parameters):
+        parameters.append(_KEY_PARAMETER)
 
 
 def describe(app: FastAPI, *, more_paths: Mapping[str, Mapping[str, Any]]) -> None:
@@ -57,11 +81,13 @@ def describe(app: FastAPI, *, more_paths: Mapping[str, Mapping[str, Any]]) -> No
         paths = document.setdefault("paths", {})
         for path, item in more_paths.items():
             paths[path] = {**item, **paths.get(path, {})}
-        for item in paths.values():
+        for path, item in paths.items():
             for method, operation in item.items():
                 if method in _METHODS:
                     operation["responses"].pop("422", None)
                     operation["responses"]["default"] = _PROBLEM_RESPONSE
+                if method.upper() in WRITES and _takes_key(path):
+                    _add_key(operation)
         return document
 
     app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend its description
