@@ -72,3 +72,47 @@ def test_a_key_that_is_made_comes_with_the_word_to_back_it_up(crossdock: Command
     assert "Copy it to a safe place" in told
     assert keys_in(tmp_path)[0] not in told
     assert "Copy it to a safe place" not in crossdock("tenant", "list").stderr
+
+
+STORE = {
+    "name": "vault",
+    "kind": "hashicorp_vault",
+    "settings": {"url": "https://vault.example.com"},
+    "credentials": {"token": "hvs.hush"},
+}
+
+
+def test_a_store_is_kept_without_its_credentials_being_shown(
+    crossdock: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    monkeypatch.setenv("CROSSDOCK_ALLOW_LOOPBACK", "true")
+    given = {**STORE, "settings": {"url": f"http://127.0.0.1:{unused_tcp_port}"}}
+    answer(crossdock("tenant", "create", "acme", "--json"))
+    made = crossdock("vault", "store", "add", "--file", "-", "--json", input=json.dumps(given))
+    store = answer(made)["id"]
+    assert "hvs.hush" not in made.output
+    assert [one["name"] for one in answer(crossdock("vault", "store", "list", "--json"))] == ["vault"]
+    patch = tmp_path / "patch.json"
+    patch.write_text(json.dumps({"name": "main", "settings": {"url": "https://elsewhere.example.com"}}))
+    refused = crossdock("vault", "store", "change", store, "--file", str(patch))
+    assert refused.exit_code == 2
+    assert "credentials" in refused.stderr
+    patch.write_text(json.dumps({"name": "main"}))
+    assert answer(crossdock("vault", "store", "change", store, "--file", str(patch), "--json"))["name"] == "main"
+    checked = crossdock("vault", "store", "check", store, "--json")
+    assert (checked.exit_code, json.loads(checked.stdout)["ok"]) == (1, False)
+    assert "hvs.hush" not in crossdock("vault", "store", "show", store).output
+    answer(crossdock("vault", "store", "remove", store, "--json"))
+    assert crossdock("vault", "store", "show", store).exit_code == 1
+
+
+def test_a_store_that_cannot_be_is_refused_without_repeating_its_secret(crossdock: Command) -> None:
+    answer(crossdock("tenant", "create", "acme", "--json"))
+    for wrong in (
+        json.dumps({**STORE, "credentials": {"token": ["hvs.hush"]}}),
+        json.dumps({**STORE, "credentials": {"tokn": "hvs.hush"}}),
+        '{"credentials": "hvs.hush"',
+    ):
+        refused = crossdock("vault", "store", "add", "--file", "-", input=wrong)
+        assert refused.exit_code == 2
+        assert "hvs.hush" not in refused.output

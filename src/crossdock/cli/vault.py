@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from crossdock.bootstrap import SEALED_COLUMNS, Services, add_encryption_key, encryption_key_file, encryption_keys
+from crossdock.cli import vault_store
 from crossdock.cli.commands import run
 from crossdock.cli.output import AsJson, print_json, show_paragraph, show_rows
 from crossdock.db.engine import Role
@@ -15,6 +16,7 @@ from crossdock.features.vault.schemas import VaultStatus
 from crossdock.kit.crypto import KeyRing
 
 app = typer.Typer(no_args_is_help=True, help="The keys under which secrets are stored, and outside secret stores.")
+app.add_typer(vault_store.app, name="store")
 
 
 @app.command()

@@ -13,6 +13,8 @@ _SECOND = 1.0
 _MINUTE = 60.0
 _HOUR = 3_600.0
 _SAMPLE_EVERY_S = 15.0
+# Each integration is due every five minutes; this is how late its turn may come.
+_CHECKS_EVERY_S = 15.0
 # Tokens are due minutes before their end; ten seconds of that are nothing.
 _TOKENS_EVERY_S = 10.0
 
@@ -44,7 +46,9 @@ class Worker:
             Periodic("old-days", cleaning.old_days, every_s=_HOUR),
             Periodic("old-files", cleaning.old_files, every_s=_HOUR),
             Periodic("refresh-oauth-tokens", services.oauth.refresher.run, every_s=_TOKENS_EVERY_S),
+            Periodic("check-integrations", services.integrations.checks.run, every_s=_CHECKS_EVERY_S),
             Periodic("rotate-secrets", services.rotation.run, every_s=_MINUTE),
+            Periodic("remind-of-secrets", services.reminders.run, every_s=6 * _HOUR),
             Periodic("sample-backlog", self._sample_backlog, every_s=_SAMPLE_EVERY_S),
         ]
 

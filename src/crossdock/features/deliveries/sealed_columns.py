@@ -7,12 +7,14 @@ SIGN_IN = SealedColumn(
     table="subscriptions",
     column="auth",
     use="subscription-auth",
+    made_at="created_at",
     reminds=Reminds(what="sign-in at its destination", entity_kind="subscription", id_kind=IdKind.SUBSCRIPTION),
 )
 SIGNING_KEY = SealedColumn(
     table="subscription_keys",
     column="secret",
     use="subscription-key",
+    made_at="created_at",
     reminds=Reminds(
         what="signing secret",
         entity_kind="subscription",

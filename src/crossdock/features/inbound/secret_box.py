@@ -15,6 +15,7 @@ ENDPOINT_SECRET = SealedColumn(
     table="webhook_endpoint_secrets",
     column="secret",
     use="endpoint-secret",
+    made_at="created_at",
     reminds=Reminds(
         what="secret",
         entity_kind="webhook_endpoint",

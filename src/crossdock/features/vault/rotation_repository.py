@@ -122,7 +122,7 @@ async def lock_secrets(
     """
     rows = await session.execute(
         text(
-            f"SELECT id, {column.column}, {column.made_at} FROM {column.table} "
+            f"SELECT id, {column.column}, {column.made_at or 'now()'} FROM {column.table} "
             f"WHERE tenant_id = :tenant_id AND id = ANY (:ids) AND {column.column} IS NOT NULL "
             "ORDER BY id FOR UPDATE SKIP LOCKED"
         ),

@@ -25,14 +25,14 @@ class SealedColumn:
     """A `bytea` column of sealed secrets in a tenant table with the key (`tenant_id`, `id`).
 
     The role `crossdock_worker` may read it, and `crossdock_app` change it. `use` has no colon, and is no other
-    column's. `made_at` is the column that says since when a secret from before the vault has been there.
+    column's. `made_at` is the column that says since when a secret has been there, for those from before the vault.
     Secrets that nobody typed, such as tokens, have no `reminds`.
     """
 
     table: str
     column: str
     use: str
-    made_at: str = "created_at"
+    made_at: str | None = None
     reminds: Reminds | None = None
 
     def purpose(self, row_id: UUID) -> str:

@@ -60,12 +60,20 @@ async def test_stores_are_added_listed_changed_and_removed(api: ApiClient) -> No
 
 
 async def test_credentials_come_out_nowhere(
-    api: ApiClient, tenant: Account, services: Services, capsys: pytest.CaptureFixture[str]
+    api: ApiClient, tenant: Account, services: Services, unused_tcp_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = [await api.post(STORES, json=store) for store in (hashicorp(), AWS, AZURE)]
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    stores = (
+        hashicorp(settings={"url": url}),
+        {**AWS, "settings": {**AWS["settings"], "endpoint_url": url}},
+        {**AZURE, "settings": {**AZURE["settings"], "vault_url": url, "authority_url": url}},
+    )
+    answers = [await api.post(STORES, json=store) for store in stores]
     for answer in list(answers):
         one = f"{STORES}/{answer.json['id']}"
-        answers += [await api.get(one), await api.post(f"{one}/check", json={"path": "x"})]
+        checked = await api.post(f"{one}/check", json={"path": "x"})
+        assert "cannot be reached" in checked.json["error"] or "gave no token" in checked.json["error"]
+        answers += [await api.get(one), checked]
         answers += [await api.patch(one, json={"credentials": {"token": [TOKEN]}})]
         answers += [await api.patch(one, json={"credentials": {"nonsense": TOKEN}})]
     answers += [await api.post(STORES, json=hashicorp(settings={"url": TOKEN}, credentials={"token": f"{TOKEN} "}))]
