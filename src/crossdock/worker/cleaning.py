@@ -17,6 +17,7 @@ _EXPIRED = {
     "webhook_seen_ids": "expires_at < now()",
     "sessions": "expires_at < now()",
     "oauth_states": "expires_at < now()",
+    "integration_logs": "at < now() - interval '90 days'",
     "api_key_usage": "hour < now() - interval '2 days'",
 }
 

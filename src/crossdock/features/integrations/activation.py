@@ -29,6 +29,7 @@ from crossdock.features.integrations.planning import Plan, Planner, settings_of
 from crossdock.features.integrations.repository import IntegrationRepository
 from crossdock.features.integrations.schemas import IntegrationDetail, IntegrationSettings, IntegrationTested, TestOut
 from crossdock.features.integrations.sealed_columns import CREDENTIALS
+from crossdock.features.integrations.shared.breaker_store import calm
 from crossdock.features.integrations.testing import ConnectionTester, TestResult
 from crossdock.features.vault.service import Vault
 from crossdock.kit.clock import Clock
@@ -185,6 +186,7 @@ class Activation:
                 await self._make_room(session, chronicle, row, replace=replace)
                 chronicle.moved(row, _ACTIVE, None)
                 await _flush(session, row)
+                await calm(session, tenant_id=tenant_id, integration_id=integration_id)
             elif row.status is _VALIDATION:
                 row.status_reason = result.message
             await self._record(session, actor, row, connection, result)

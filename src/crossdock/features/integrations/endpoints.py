@@ -6,6 +6,9 @@ from fastapi import APIRouter, Query, Response
 
 from crossdock.connectors.manifest import Category, ProviderLibrary, ProviderStatus
 from crossdock.features.integrations.activation import Activation
+from crossdock.features.integrations.calls.filters import CallFilter
+from crossdock.features.integrations.calls.schemas import CallOut
+from crossdock.features.integrations.calls.service import CallLog
 from crossdock.features.integrations.listing import Wanted
 from crossdock.features.integrations.models import Environment, Health, IntegrationStatus, LogLevel
 from crossdock.features.integrations.provider_view import ProviderDetail, ProviderOut
@@ -23,6 +26,8 @@ from crossdock.features.integrations.schemas import (
     TestOut,
 )
 from crossdock.features.integrations.service import IntegrationService
+from crossdock.features.integrations.statistics import IntegrationStats
+from crossdock.gateway.classification import Outcome
 from crossdock.http.access import CurrentActor, Principal, Requires, TenantSession
 from crossdock.http.pagination import Page, Paging, cut
 from crossdock.http.provided import Provided
@@ -36,9 +41,12 @@ Keeper = Annotated[Principal, Requires(Permission.INTEGRATION_MANAGE)]
 Admin = Annotated[Principal, Requires(Permission.INTEGRATION_ADMIN)]
 Integrations = Annotated[IntegrationService, Provided(IntegrationService)]
 Activating = Annotated[Activation, Provided(Activation)]
+LogReader = Annotated[Principal, Requires(Permission.LOGS_READ)]
+Calls = Annotated[CallLog, Provided(CallLog)]
 Library = Annotated[ProviderLibrary, Provided(ProviderLibrary)]
 
 _ONE = "/{integration_id}"
+_RETENTION_HOURS = 30 * 24
 
 
 @router.get("/providers")
@@ -193,6 +201,39 @@ async def integration_health(
 ) -> IntegrationHealth:
     """How an integration's checks went, and what to do about it."""
     return await integrations.health(session, parse_id(IdKind.INTEGRATION, integration_id))
+
+
+@router.get(_ONE + "/stats")
+async def integration_stats(
+    _: Reader,
+    session: TenantSession,
+    integrations: Integrations,
+    integration_id: str,
+    hours: Annotated[int, Query(ge=1, le=_RETENTION_HOURS, description="How far back.")] = 24,
+) -> IntegrationStats:
+    """How an integration's calls went, and how its breaker stands."""
+    return await integrations.stats(session, parse_id(IdKind.INTEGRATION, integration_id), hours=hours)
+
+
+@router.get(_ONE + "/logs")
+async def integration_calls(
+    _: LogReader,
+    session: TenantSession,
+    integrations: Integrations,
+    calls: Calls,
+    page: Paging,
+    *,
+    integration_id: str,
+    outcome: Outcome | None = None,
+    failed: Annotated[bool | None, Query(description="Only what did not succeed, or only what did.")] = None,
+) -> Page[CallOut]:
+    """An integration's calls, newest first; `/api/v1/api-logs` searches those of all, and shows one whole."""
+    wanted = CallFilter(integration_id=parse_id(IdKind.INTEGRATION, integration_id), outcome=outcome, failed=failed)
+    rows = await calls.search(session, page, wanted)
+    if not rows:
+        await integrations.read(session, parse_id(IdKind.INTEGRATION, integration_id))  # no calls, or no integration
+    kept, next_cursor = cut(rows, page, lambda row: row.id)
+    return Page(items=[CallOut.of(row) for row in kept], next_cursor=next_cursor)
 
 
 @router.get(_ONE + "/history")

@@ -145,6 +145,7 @@ class IntegrationLogEntry(Base):
             ["tenant_id", "integration_id"], ["integrations.tenant_id", "integrations.id"], ondelete="CASCADE"
         ),
         Index("integration_logs_integration_idx", "tenant_id", "integration_id", "id"),
+        Index("integration_logs_at_idx", "at"),
     )
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -5,6 +5,7 @@ somebody else's server thinks. `revision` ties them together: what is stored or 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,7 @@ from crossdock.features.integrations.schemas import (
     IntegrationSettings,
     IntegrationTested,
 )
+from crossdock.features.integrations.statistics import IntegrationStats, stats_of
 from crossdock.http.pagination import PageRequest
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import Fault
@@ -85,6 +87,11 @@ class IntegrationService:
     async def health(self, session: AsyncSession, integration_id: UUID) -> IntegrationHealth:
         """How its checks went, and what to do; raises IntegrationNotFoundError."""
         return health_of(await self._activation.found(session, integration_id))
+
+    async def stats(self, session: AsyncSession, integration_id: UUID, *, hours: int) -> IntegrationStats:
+        """How its calls went in the last hours; raises IntegrationNotFoundError."""
+        await self._activation.found(session, integration_id)
+        return await stats_of(session, integration_id, since=self._clock.now() - timedelta(hours=hours))
 
     async def log(
         self, session: AsyncSession, page: PageRequest, integration_id: UUID, level: LogLevel | None

@@ -135,3 +135,4 @@ def _logs() -> None:
         ),
     )
     op.create_index("integration_logs_integration_idx", "integration_logs", ["tenant_id", "integration_id", "id"])
+    op.create_index("integration_logs_at_idx", "integration_logs", ["at"])
