@@ -17,7 +17,7 @@ SELECT t.tenant_id, t.id, t.generation FROM oauth_tokens t
   JOIN integrations i ON i.tenant_id = t.tenant_id AND i.id = t.id
  WHERE t.refresh_token IS NOT NULL AND t.renew_at <= $1 AND (t.retry_at IS NULL OR t.retry_at <= $1)
    AND (t.renewer_until IS NULL OR t.renewer_until <= clock_timestamp())
-   AND i.status NOT IN ('draft', 'disconnected')
+   AND i.status NOT IN ('draft', 'pending_auth', 'disconnected')
  ORDER BY t.renew_at LIMIT $2
 """
 
