@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     )
     encryption_keys: SecretStr | None = Field(
         default=None,
-        description="Comma-separated 32-byte keys in base64, the first encrypts; made in the data folder if unset.",
+        description="Comma-separated 32-byte keys in base64; `crossdock vault rotate` takes the first into use. "
+        "Made in the data folder if unset.",
     )
     operator_key: SecretStr | None = Field(
         default=None,
