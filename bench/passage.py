@@ -1,6 +1,8 @@
 """Events through a hub as fast as it takes them, and deliveries that wait until a worker comes."""
 
+import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +63,24 @@ async def posted_per_s(running: Rig, events: int) -> float:
     started, _ = await running.post_bare(events=events)
     arrived = await running.receipts()
     return len(arrived.numbers) / span_s(started, arrived.times)
+
+
+def compared(through_hub: dict[str, float], yardstick_per_s: float) -> dict[str, float]:
+    """What went through the hub, and its `ratio` to the yardstick."""
+    ratio = through_hub["delivered_per_s"] / yardstick_per_s
+    return {"ratio": ratio, **through_hub, "yardstick_per_s": yardstick_per_s}
+
+
+def numbers_of_processes() -> list[int]:
+    """What `CROSSDOCK_WORKERS` is tried with: one, and as many as the machine has cores."""
+    return sorted({1, os.cpu_count() or 1})
+
+
+def better(by_processes: Mapping[int, dict[str, float]]) -> dict[str, object]:
+    """The figures with the number of processes that made the best ratio, and the ratio with each number."""
+    best = max(by_processes, key=lambda processes: by_processes[processes]["ratio"])
+    ratios = {f"ratio_with_{processes}": found["ratio"] for processes, found in by_processes.items()}
+    return {**by_processes[best], "processes": best, **ratios}
 
 
 async def leave_waiting(running: Rig, events: int, seconds: float, *, destinations: int = DESTINATIONS) -> int:

@@ -4,7 +4,16 @@ from statistics import mean
 
 from bench.bars import Bars, at_least
 from bench.options import Options
-from bench.passage import DESTINATIONS, IN_BATCHES, SINGLE, posted_per_s, through
+from bench.passage import (
+    DESTINATIONS,
+    IN_BATCHES,
+    SINGLE,
+    better,
+    compared,
+    numbers_of_processes,
+    posted_per_s,
+    through,
+)
 from bench.rig import rig
 
 TITLE = "events in and out, 1 KB each, against a bare aiohttp client"
@@ -15,10 +24,18 @@ _SECONDS = 12.0
 
 
 async def run(options: Options) -> dict[str, object]:
+    """Each way in with one process and with one for each core, of which the better counts for the bar."""
+    each = {processes: await _with(processes, options) for processes in numbers_of_processes()}
+    return {
+        kind: better({processes: found[kind] for processes, found in each.items()}) for kind in ("single", "batch_100")
+    }
+
+
+async def _with(processes: int, options: Options) -> dict[str, dict[str, float]]:
     """Both ways in, each between two turns of the yardstick."""
     events = options.events or _EVENTS
     seconds = options.seconds or _SECONDS
-    async with rig("serve") as running:
+    async with rig("serve", workers=str(processes)) as running:
         await running.subscribe_all(DESTINATIONS)
         before = await posted_per_s(running, min(events, _EVENTS))
         single = await through(running, events, seconds, **SINGLE)
@@ -26,14 +43,6 @@ async def run(options: Options) -> dict[str, object]:
         batch = await through(running, events, seconds, **IN_BATCHES)
         after = await posted_per_s(running, min(events, _EVENTS))
     return {
-        "single": _compared(single, mean([before, between])),
-        "batch_100": _compared(batch, mean([between, after])),
-    }
-
-
-def _compared(through_hub: dict[str, float], yardstick_per_s: float) -> dict[str, float]:
-    return {
-        **through_hub,
-        "yardstick_per_s": yardstick_per_s,
-        "ratio": through_hub["delivered_per_s"] / yardstick_per_s,
+        "single": compared(single, mean([before, between])),
+        "batch_100": compared(batch, mean([between, after])),
     }
