@@ -6,7 +6,7 @@ import pytest
 
 from crossdock.db.engine import Database, Role
 from crossdock.features.alerts.models import AlertKind, Severity
-from crossdock.features.alerts.raising import Finding, raise_alert, resolve_alert
+from crossdock.features.alerts.raising import Finding, raise_alert, resolve_alert, resolve_all
 from crossdock.kit.ids import new_uuid
 from tests.hub import query
 
@@ -105,6 +105,17 @@ async def test_an_alert_is_part_of_the_services_transaction(database: Database, 
     async with database.tenant(tenant_id) as session:
         assert await raise_alert(session, finding(tenant_id))
     assert await told(database) == ["alert.raised"]
+
+
+async def test_all_that_is_told_of_something_ends_with_it(database: Database, tenant_id: UUID) -> None:
+    kinds = (AlertKind.CHECK_FAILING, AlertKind.GRANT_REVOKED, AlertKind.CIRCUIT_OPEN)
+    await raised(database, *(finding(tenant_id, kind=kind) for kind in kinds), finding(tenant_id, "int_2"))
+    async with database.pool(Role.WORKER).acquire() as connection, connection.transaction():
+        for _ in range(2):
+            await resolve_all(connection, tenant_id=tenant_id, entity_kind="integration", entity_id="int_1")
+    left = await query(database.dsn, "SELECT entity_id FROM alerts WHERE resolved_at IS NULL")
+    assert [row["entity_id"] for row in left] == ["int_2"]
+    assert await told(database) == ["alert.raised"] * 4 + ["alert.resolved"] * 3
 
 
 async def test_raised_by_many_at_once_it_is_one(database: Database, tenant_id: UUID) -> None:

@@ -84,6 +84,15 @@ async def unresolved(transaction: InTransaction, kind: AlertKind) -> set[tuple[U
     return {(row["tenant_id"], row["entity_kind"], row["entity_id"]) for row in rows}
 
 
+async def resolve_all(
+    transaction: InTransaction, *, tenant_id: UUID, entity_kind: str, entity_id: str, correlation_id: str | None = None
+) -> None:
+    """Say that everything that alerts told of something is over: a person has seen to it, or it is gone."""
+    connection = await _connection(transaction)
+    event_ids = [new_uuid() for _ in AlertKind]  # one of each kind is unresolved at most
+    await connection.execute(_RESOLVE_ALL, tenant_id, entity_kind, entity_id, event_ids, RESOLVED_EVENT, correlation_id)
+
+
 async def _connection(transaction: InTransaction) -> Connection:
     if not isinstance(transaction, AsyncSession):
         return transaction
@@ -126,4 +135,14 @@ WITH a AS (
   SELECT a.tenant_id, $5, $6, {_TOLD}, $7 FROM a
 )
 SELECT count(*) > 0 FROM a
+"""
+
+_RESOLVE_ALL = f"""
+WITH a AS (
+  UPDATE alerts SET status = 'resolved', resolved_at = now(), resolved_by = 'system'
+   WHERE tenant_id = $1 AND entity_kind = $2 AND entity_id = $3 AND resolved_at IS NULL
+  RETURNING *
+)
+INSERT INTO outbox (tenant_id, id, type, data, correlation_id)
+SELECT a.tenant_id, ($4::uuid[])[row_number() OVER ()], $5, {_TOLD}, $6 FROM a
 """

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from crossdock.features.alerts.models import AlertKind
-from crossdock.features.alerts.raising import Finding, InTransaction, raise_alert, resolve_alert
+from crossdock.features.alerts.raising import Finding, InTransaction, raise_alert, resolve_alert, resolve_all
 from crossdock.kit.ids import IdKind, format_id
 
 _SUBSCRIPTION = "subscription"
@@ -54,12 +54,10 @@ async def alarm(
 
 async def all_well(transaction: InTransaction, tenant_id: UUID, subscription_id: UUID, correlation_id: str) -> None:
     """Resolve a subscription's alerts: a person has seen to it, or it is gone."""
-    for kind, _, _ in _RAISED.values():
-        await resolve_alert(
-            transaction,
-            tenant_id=tenant_id,
-            kind=kind,
-            entity_kind=_SUBSCRIPTION,
-            entity_id=format_id(IdKind.SUBSCRIPTION, subscription_id),
-            correlation_id=correlation_id,
-        )
+    await resolve_all(
+        transaction,
+        tenant_id=tenant_id,
+        entity_kind=_SUBSCRIPTION,
+        entity_id=format_id(IdKind.SUBSCRIPTION, subscription_id),
+        correlation_id=correlation_id,
+    )

@@ -86,7 +86,7 @@ class Caller:
 
     async def do(self, action: str, **arguments: Any) -> Any:
         """Carry out a command."""
-        return await getattr(self, action)(**arguments)
+        return await {"press": self.press, "hold": self.hold, "call": self.call}[action](**arguments)
 
     async def press(self, *, calls: int, seconds: float, callers: int, for_s: float, priority: int = 1) -> int:
         """Call under a rate limit, as fast as it lets so many callers; how many calls were made."""
