@@ -226,6 +226,26 @@ async def test_what_the_redirect_and_the_answer_tell_is_kept_and_a_change_is_not
     assert '"realm_id"' in log[1]["details"]
 
 
+async def test_tokens_are_asked_for_where_the_redirect_says_if_that_is_one_of_the_providers_hosts(
+    hub: Stage, server: AuthorizationServer, clock: MovableClock
+) -> None:
+    place = await hub.add_integration(
+        server,
+        token_url="{{ values.accounts }}/token",
+        hosts=["127.0.0.1"],
+        redirect_values={"accounts": {"path": "accounts-server", "required": True, "hosts": ["127.0.0.1"]}},
+    )
+    server.redirect_with = {"accounts-server": "https://evil.example"}
+    opened = await hub.open(place)
+    finished = await _finish(hub, came_back(server, opened), opened)
+    assert finished.error is not None
+    assert "evil.example" in finished.error.message
+    server.redirect_with = {"accounts-server": server.url}
+    await hub.connect(server, place)
+    clock.move(3600)
+    assert await hub.token(place) == "access-2"
+
+
 async def test_connecting_anew_keeps_everything_else_and_ends_the_alert(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
