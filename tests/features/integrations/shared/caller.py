@@ -7,6 +7,7 @@ Reads one JSON command a line from standard input and answers each with one line
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,12 @@ class Caller:
 
     async def do(self, action: str, **arguments: Any) -> Any:
         """Carry out a command."""
-        return await {"press": self.press, "hold": self.hold, "call": self.call}[action](**arguments)
+        commands: dict[str, Callable[..., Awaitable[Any]]] = {
+            "press": self.press,
+            "hold": self.hold,
+            "call": self.call,
+        }
+        return await commands[action](**arguments)
 
     async def press(self, *, calls: int, seconds: float, callers: int, for_s: float, priority: int = 1) -> int:
         """Call under a rate limit, as fast as it lets so many callers; how many calls were made."""
