@@ -43,7 +43,8 @@ def configure_logging(*, level: str, log_format: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("uvicorn.access", "asyncio", "alembic", "sqlalchemy"):
+    # At their lowest level, AWS's libraries log answers whole, secrets and all.
+    for noisy in ("uvicorn.access", "asyncio", "alembic", "sqlalchemy", "botocore", "aiobotocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, renderer],

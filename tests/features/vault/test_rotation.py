@@ -86,10 +86,6 @@ async def test_new_writes_take_the_new_key_at_once_in_processes_that_do_not_know
         assert await services.vault.open(sealed, tenant_id=newcomer, purpose="x:1") == "hush"
 
 
-def settings_dsn(services: Services) -> str:
-    return services.database.dsn
-
-
 async def test_secrets_from_before_the_vault_open_and_are_sealed_anew_by_a_worker(
     services: Services, settings: Settings, secrets: Secrets
 ) -> None:

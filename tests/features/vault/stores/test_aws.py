@@ -1,6 +1,7 @@
 """AWS Secrets Manager as moto plays it, reached through our own transport."""
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from crossdock.features.vault.stores.settings import AwsCredentials, AwsSettings
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import FixedClock
+from crossdock.observability.logging import configure_logging
 from tests.receivers import Reply, receiving
 
 REGION = "eu-central-1"
@@ -143,3 +145,21 @@ async def test_an_inner_address_is_not_reached(aws: str, clock: FixedClock) -> N
     with pytest.raises(StoreUnreachableError, match="loopback"):
         await reader(aws, closed, clock).read("plain", None)
     await closed.aclose()
+
+
+async def test_the_library_logs_no_secret_however_much_is_logged(
+    aws: str, transport: HttpTransport, clock: FixedClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(level="debug", log_format="json")
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        await reader(aws, transport, clock, role_arn="arn:aws:iam::123456789012:role/hub").read("plain", None)
+    finally:
+        logging.getLogger().removeHandler(handler)
+        configure_logging(level="info", log_format="json")
+    logged = "\n".join(lines) + capsys.readouterr().err
+    assert "hush-3" not in logged
+    assert "SessionToken" not in logged
