@@ -172,6 +172,7 @@ async def build(settings: Settings, *, clock: Clock | None = None, background: b
                 services.identity.start()
             await database.check_roles()
             await services.partitions.make_ahead()
+            await services.rotation.check_ring()
             services.writer.start()
             services.inbound.start()
             services.provider_calls.start()

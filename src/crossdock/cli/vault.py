@@ -88,7 +88,7 @@ def _advice(found: VaultStatus, where: str) -> str:
     old = [key.id for key in found.keys if key.configured and not key.in_use]
     if old:
         return (
-            f"Nothing stored needs {', '.join(old)} any more: take it out of {where} and restart. A backup of the "
-            "database from before the change still needs it; keep it with that backup."
+            f"Nothing stored needs {', '.join(old)} any more, so that can be taken out of {where}; restart then. "
+            "Backups of the database from before the change still need it: keep it with them."
         )
     return f"Everything is under the key in use. Keep a copy of {where} apart from the database and its backups."

@@ -217,6 +217,19 @@ async def test_a_key_that_is_missing_is_named(services: Services, settings: Sett
     await secrets.assert_all_open()
 
 
+async def test_a_lost_key_file_is_told_at_the_start_and_what_runs_keeps_its_key(
+    services: Services, settings: Settings, secrets: Secrets, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encryption_key_file(settings).unlink()
+    capsys.readouterr()
+    async with another_process(settings) as fresh:
+        assert "encryption_key_missing" in capsys.readouterr().err
+        await fresh.rotation.choose_first(add_key=None)
+    await services.rotation.bring_up_to_date()
+    assert (await status_of(services)).done
+    await secrets.assert_all_open()
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 

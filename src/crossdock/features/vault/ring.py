@@ -6,11 +6,15 @@ from crossdock.kit.crypto import EncryptionError, KeyRing
 
 
 class Ring:
-    """The key ring, read again when a key is wanted that was not in it: another process may have added it."""
+    """The key ring, read again when a key is wanted that was not in it: another process may have added it.
+
+    A key that was read once stays until the process ends: whoever loses the file has it here still.
+    """
 
     def __init__(self, read: Callable[[], Sequence[str]]) -> None:
         self._read = read
-        self._ring = KeyRing(read())
+        self._seen: list[str] = []
+        self.reread()
 
     @property
     def now(self) -> KeyRing:
@@ -28,5 +32,6 @@ class Ring:
         return self._ring
 
     def reread(self) -> None:
-        """Take the keys as they are configured now."""
-        self._ring = KeyRing(self._read())
+        """Take the keys as they are configured now, before those from earlier."""
+        self._seen = list(dict.fromkeys([*self._read(), *self._seen]))
+        self._ring = KeyRing(self._seen)

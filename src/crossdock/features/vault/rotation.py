@@ -65,6 +65,7 @@ class Rotation:
         async with self._database.owner() as session:
             await rotation_repository.lock_ring(session)
             self._ring.reread()
+            # Where nothing was ever sealed any key will do, so that one more need not be made.
             in_use = await repository.ring_key_in_use(session, self._ring.now.key_ids[-1])
             if self._ring.now.key_ids[0] == in_use:
                 if add_key is None:
@@ -73,8 +74,18 @@ class Rotation:
                 self._ring.reread()
             chosen = self._ring.now.key_ids[0]
             await rotation_repository.choose_ring_key(session, chosen)
-        _log.warning("ring_key_chosen", key_id=chosen)
+        _log.info("ring_key_chosen", key_id=chosen)
         return chosen
+
+    async def check_ring(self) -> None:
+        """Say in the log if the key in use is not in the ring: every secret is closed then."""
+        async with self._database.pool(Role.WORKER).acquire() as connection:
+            choice = await rotation_repository.ring_choice(connection)
+        try:
+            if choice is not None:
+                self._ring.holding(choice.key_id)
+        except EncryptionError as error:
+            _log.error("encryption_key_missing", error=error.message, mend="Put the key back before anything else.")
 
     async def retire_data_keys(self) -> None:
         """Have every tenant's secrets sealed anew, by a fresh data key."""
