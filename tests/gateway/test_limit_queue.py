@@ -6,8 +6,9 @@ import pytest
 
 from crossdock.gateway.errors import LimitReachedError
 from crossdock.gateway.limit_ledger import Grant, Report
-from crossdock.gateway.limit_queue import QueuedLimiter, local_limiter
+from crossdock.gateway.limit_queue import QueuedLimiter
 from crossdock.gateway.limits import Permit, Priority, RateWindow
+from crossdock.gateway.local_limits import local_limiter
 from crossdock.kit.clock import SystemClock
 from crossdock.kit.errors import UnavailableError
 from tests.waiting import eventually
@@ -24,7 +25,7 @@ class Source:
         self.frees: list[tuple[float, int]] = [(0.02, 1000)]
         self.pause_s = 0.0
         self.reports: list[Report] = []
-        self.error: UnavailableError | None = None
+        self.error: Exception | None = None
 
     async def exchange(self, report: Report) -> Grant:
         self.reports.append(report)
@@ -229,6 +230,20 @@ async def test_when_nobody_knows_what_is_allowed_who_waits_is_told_so_and_later_
             await limiter.acquire(deadline=soon())
         source.error = None
         await limiter.acquire(deadline=soon())
+
+
+async def test_whatever_goes_wrong_in_asking_no_arrival_is_forgotten() -> None:
+    source = Source(permits=1)
+    async with queue(source) as limiter:
+        permit = await limiter.acquire(deadline=soon())
+        source.error = ZeroDivisionError()
+        permit.arrived()
+        with pytest.raises(UnavailableError, match="Nobody can say"):
+            await limiter.acquire(deadline=soon())
+        source.error = None
+        asked = len(source.reports)
+        await eventually(lambda: len(source.reports) > asked)
+        assert sum(calls for _, calls in source.reports[-1].arrived) == 1
 
 
 async def test_another_process_has_learned_something_so_the_source_is_asked_first() -> None:

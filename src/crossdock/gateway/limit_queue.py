@@ -13,10 +13,10 @@ import structlog
 from crossdock.gateway.errors import LimitReachedError
 from crossdock.gateway.headers import HeaderPairs
 from crossdock.gateway.limit_headers import NOTHING, STANDARD, VENDORS, LimitHeaders, Notice, read_notice
-from crossdock.gateway.limit_ledger import LONGEST_POLL_S, Grant, Ledger, LedgerState, Report
+from crossdock.gateway.limit_ledger import LONGEST_POLL_S, Grant, Report
 from crossdock.gateway.limits import Permit, Priority, RateWindow
 from crossdock.kit.clock import Clock
-from crossdock.kit.errors import CrossdockError
+from crossdock.kit.errors import CrossdockError, UnavailableError
 
 LEASE_S = 15.0
 _RENEW_AFTER_S = LEASE_S / 3
@@ -33,6 +33,7 @@ _MOST_WAITING = 10_000
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _TOO_MANY_REQUESTS = 429
+_UNKNOWN = "Nobody can say what the provider's rate limit allows now; nothing was sent. Try again."
 
 _log = structlog.get_logger(__name__)
 
@@ -43,18 +44,6 @@ class PermitSource(Protocol):
     async def exchange(self, report: Report) -> Grant:
         """Tell what became of permits, and get new ones."""
         ...
-
-
-class OwnLedger:
-    """A ledger in this process's memory."""
-
-    def __init__(self, windows: Sequence[RateWindow], *, clock: Clock) -> None:
-        self._ledger = Ledger(windows, LedgerState())
-        self._clock = clock
-
-    async def exchange(self, report: Report) -> Grant:
-        """Tell what became of permits, and get new ones."""
-        return self._ledger.exchange("own", report, self._clock.monotonic())
 
 
 class _Permit:
@@ -383,8 +372,10 @@ class QueuedLimiter:
         self._arrived, self._notice, self._look = [], NOTHING, False
         try:
             grant = await self._source.exchange(report)
-        except CrossdockError as error:
+        except BaseException as error:
             self._arrived, self._notice = [*arrived, *self._arrived], notice
+            if not isinstance(error, Exception):
+                raise
             self._source_failed(error)
             await asyncio.sleep(_RETRY_S)
         else:
@@ -406,18 +397,12 @@ class QueuedLimiter:
         next_s = grant.frees[0][0] if grant.frees else 0.0
         self._ask_at = asked_at + min(max(next_s, _SHORTEST_POLL_S), LONGEST_POLL_S)
 
-    def _source_failed(self, error: CrossdockError) -> None:
+    def _source_failed(self, error: Exception) -> None:
         """Nobody can say what is allowed: who waits is told so."""
-        _log.warning("rate_limit_unknown", error=error.message)
+        told = error if isinstance(error, CrossdockError) else UnavailableError(_UNKNOWN)
+        _log.warning("rate_limit_unknown", error=repr(error), exc_info=None if told is error else error)
         for _, _, waiting in self._heap:
             if not waiting.future.done():
-                waiting.future.set_exception(error)
+                waiting.future.set_exception(told)
         self._heap = []
         self._waiting = [0] * len(Priority)
-
-
-def local_limiter(
-    windows: Sequence[RateWindow], *, clock: Clock, variants: Sequence[LimitHeaders] = STANDARD + VENDORS
-) -> QueuedLimiter:
-    """A limiter of one process by itself."""
-    return QueuedLimiter(source=OwnLedger(windows, clock=clock), windows=windows, clock=clock, variants=variants)

@@ -110,6 +110,19 @@ async def test_a_pause_that_one_process_hears_of_holds_for_all(members: tuple[Me
     await eventually(refused, what="the refusal")
 
 
+async def test_what_little_one_process_hears_is_left_is_shared_by_all(members: tuple[Member, Member]) -> None:
+    here, there = (member.limits.limiter(*member.ids) for member in members)
+    (await there.acquire(deadline=soon())).arrived()
+    await eventually(lambda: there.idle)
+    here.learned((("X-RateLimit-Remaining", "3"), ("X-RateLimit-Reset", "60")), 200)
+    await eventually(lambda: there._look or there._restrained)
+    for _ in range(3):
+        await there.acquire(deadline=soon())
+    for limiter in (here, there):
+        with pytest.raises(LimitReachedError):
+            await limiter.acquire(deadline=soon())
+
+
 async def test_a_process_that_starts_later_knows_of_a_pause(members: tuple[Member, Member]) -> None:
     here, there = members
     limiter = here.limits.limiter(*here.ids)

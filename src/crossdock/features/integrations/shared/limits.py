@@ -51,9 +51,12 @@ class SharedLedger:
         try:
             async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
                 state, now = await self._locked(connection)
+                paused_until, had_budget = state.paused_until, now < state.budget_until
                 grant = Ledger(self._windows, state).exchange(self._holder, report, now)
                 await connection.execute(_STORE, self._key.tenant_id, self._key.integration_id, _encode(state))
-                if report.pause_s or report.budget is not None:
+                # Where there are windows the others come by anyway before they call.
+                budget_begins = report.budget is not None and not had_budget and not self._windows
+                if budget_begins or state.paused_until > max(now, paused_until):
                     change = Change(CHANGE_KIND, str(self._key.tenant_id), str(self._key.integration_id))
                     await connection.execute("SELECT pg_notify('crossdock_changes', $1)", change.notice)
         except CONNECTION_LOST as error:
