@@ -35,7 +35,7 @@ class IdKind(StrEnum):
     REFUSAL = "rfs"
     WORKER = "wrk"
     SIGNING_KEY = "sky"
-    SECRET_STORE = "sst"
+    SECRET_STORE = "sst"  # noqa: S105 - a prefix
     INTEGRATION = "int"
     INTEGRATION_LOG = "ilg"
     CALL = "cal"
