@@ -128,6 +128,14 @@ def test_api_key_tells_what_a_check_costs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_integrations_times_lists_of_a_thousand(tmp_path: Path) -> None:
+    result = measured(tmp_path, "integrations", "--events", "5")
+    assert (result["integrations"], result["others"]) == (1_000, 100_000)
+    for name in ("first_page", "search", "filtered", "whole_list"):
+        assert 0 < result[name]["p50_ms"] <= result[name]["p99_ms"]
+
+
+@pytest.mark.slow
 def test_inbound_compares_webhooks_with_publishing_and_sees_what_overtakes(tmp_path: Path) -> None:
     result = measured(tmp_path, "inbound", "--events", "100")
     for way in ("receipts", "burst"):

@@ -123,7 +123,7 @@ def list_integrations(  # noqa: PLR0913 - each is an option of the command
     async def work(services: Services) -> list[IntegrationOut]:
         async with in_tenant(services, tenant) as place:
             found = await services.integrations.service.list(place.session, PageRequest(limit=limit), wanted)
-        return [IntegrationOut.of(one) for one in found[:limit]]
+        return found[:limit]
 
     empty = "No integrations; `crossdock integration create NAME --provider CODE` makes one."
     show_rows(run(work), _COLUMNS, as_json=as_json, empty=empty)

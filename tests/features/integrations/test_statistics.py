@@ -1,5 +1,6 @@
 """What an integration's call log says of it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ VALUES ($1, $2, $3, 'outbound', 'c', 1, $4, $5, 'GET', 'https://a.example/x', '/
 """
 
 
-Calls = list[tuple[float, str, int | None]]
+Calls = Sequence[tuple[float, str, int | None]]
 
 
 async def _calls(database_url: str, tenant: Account, integration_id: str, calls: Calls, *, ago: timedelta) -> None:

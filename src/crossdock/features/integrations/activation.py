@@ -122,7 +122,7 @@ class Activation:
             if row.status is not IntegrationStatus.PAUSED:
                 self._chronicle(session, actor).moved(row, IntegrationStatus.PAUSED, reason or "Paused by hand.")
                 await settle(session, row, actor)
-            view = IntegrationDetail.of(row)
+            view = IntegrationDetail.whole(row)
         self.announce(tenant_id, integration_id)
         return view
 
@@ -141,7 +141,7 @@ class Activation:
                     row, IntegrationStatus.DISCONNECTED, reason or "Disconnected by hand."
                 )
             await settle(session, row, actor)
-            view = IntegrationDetail.of(row)
+            view = IntegrationDetail.whole(row)
         self.announce(tenant_id, integration_id)
         return view
 
@@ -243,7 +243,7 @@ class Activation:
 
 
 def _view(row: Integration, test: TestOut | None = None) -> IntegrationTested:
-    return IntegrationTested(**IntegrationDetail.of(row).model_dump(), test=test)
+    return IntegrationTested(**IntegrationDetail.whole(row).model_dump(), test=test)
 
 
 def _taken(row: Integration, other: Integration | None) -> CategoryTakenError:

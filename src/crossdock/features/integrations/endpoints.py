@@ -103,8 +103,9 @@ async def list_integrations(  # noqa: PLR0913 - each is a filter of the list
         owner=owner,
         health=health,
     )
-    kept, next_cursor = cut(await integrations.list(session, page, wanted), page, lambda row: row.id)
-    return Page(items=[IntegrationOut.of(row) for row in kept], next_cursor=next_cursor)
+    found = await integrations.list(session, page, wanted)
+    kept, next_cursor = cut(found, page, lambda one: parse_id(IdKind.INTEGRATION, one.id))
+    return Page(items=kept, next_cursor=next_cursor)
 
 
 @router.post("", status_code=201)

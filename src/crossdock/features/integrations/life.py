@@ -159,7 +159,7 @@ _NOISE = frozenset(
 
 def shown(integration: Integration) -> dict[str, Any]:
     """The integration as the API shows it: without secrets."""
-    return IntegrationDetail.of(integration).model_dump(mode="json")
+    return IntegrationDetail.whole(integration).model_dump(mode="json")
 
 
 def waiting_state(

@@ -1,9 +1,11 @@
 """What the API takes and shows of integrations."""
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
+from sqlalchemy import Row
 
 from crossdock.connectors.manifest import Category
 from crossdock.features.integrations.credentials import Given
@@ -143,9 +145,15 @@ class IntegrationOut(View):
     updated_at: datetime
 
     @classmethod
-    def of(cls, integration: Integration) -> "IntegrationOut":
-        """From the stored row."""
-        return cls(**_columns(integration, IntegrationOut))
+    def of(cls, row: Row[Any]) -> "IntegrationOut":
+        """From a list's row, which the database has checked."""
+        values = dict(zip(_LISTED, _read_listed(row), strict=True))
+        values["category"] = Category(values["category"])
+        return cls.model_construct(id=format_id(IdKind.INTEGRATION, row.id), **values)
+
+
+_LISTED = tuple(name for name in IntegrationOut.model_fields if name != "id")
+_read_listed = attrgetter(*_LISTED)
 
 
 class IntegrationDetail(IntegrationOut):
@@ -161,11 +169,15 @@ class IntegrationDetail(IntegrationOut):
     revision: int = Field(description="Grows with every change to what the connection is made of.")
 
     @classmethod
-    def of(cls, integration: Integration) -> "IntegrationDetail":
+    def whole(cls, integration: Integration) -> "IntegrationDetail":
         """From the stored row."""
-        own = _columns(integration, IntegrationDetail)
-        own["options"] = IntegrationOptions.model_validate(integration.options)
-        return cls(**own, credentials=integration.credential_hints)
+        made = {"id", "credentials", "options"}
+        return cls(
+            id=format_id(IdKind.INTEGRATION, integration.id),
+            credentials=integration.credential_hints,
+            options=IntegrationOptions.model_validate(integration.options),
+            **{name: getattr(integration, name) for name in IntegrationDetail.model_fields if name not in made},
+        )
 
 
 class IntegrationTested(IntegrationDetail):
@@ -204,9 +216,3 @@ class IntegrationLogOut(View):
             id=format_id(IdKind.INTEGRATION_LOG, entry.id),
             **{name: getattr(entry, name) for name in cls.model_fields if name != "id"},
         )
-
-
-def _columns(integration: Integration, view: type[View]) -> dict[str, Any]:
-    made = {"id", "credentials", "options"}
-    found = {name: getattr(integration, name) for name in view.model_fields if name not in made}
-    return found | {"id": format_id(IdKind.INTEGRATION, integration.id)}

@@ -41,6 +41,7 @@ from crossdock.features.integrations.schemas import (
     IntegrationDetail,
     IntegrationHealth,
     IntegrationIn,
+    IntegrationOut,
     IntegrationPatch,
     IntegrationReplacement,
     IntegrationSettings,
@@ -76,13 +77,13 @@ class IntegrationService:
         self._activation = activation
         self._clock = clock
 
-    async def list(self, session: AsyncSession, page: PageRequest, wanted: Wanted) -> Sequence[Integration]:
+    async def list(self, session: AsyncSession, page: PageRequest, wanted: Wanted) -> list[IntegrationOut]:
         """A page of integrations, newest first, and one more if another page follows."""
-        return await IntegrationRepository(session).page(page, wanted)
+        return [IntegrationOut.of(row) for row in await IntegrationRepository(session).page(page, wanted)]
 
     async def read(self, session: AsyncSession, integration_id: UUID) -> IntegrationDetail:
         """One integration; raises IntegrationNotFoundError."""
-        return IntegrationDetail.of(await self._activation.found(session, integration_id))
+        return IntegrationDetail.whole(await self._activation.found(session, integration_id))
 
     async def health(self, session: AsyncSession, integration_id: UUID) -> IntegrationHealth:
         """How its checks went, and what to do; raises IntegrationNotFoundError."""
@@ -123,7 +124,7 @@ class IntegrationService:
             session.add(row)
             await _flush(session, row, manifest)
             Chronicle(session, actor=actor, now=now).created(row)
-            view = IntegrationTested(**IntegrationDetail.of(row).model_dump())
+            view = IntegrationTested(**IntegrationDetail.whole(row).model_dump())
         self._activation.announce(tenant_id, row.id)
         if given.activate and row.status is IntegrationStatus.PENDING_VALIDATION:
             return await self._activation.try_activating(tenant_id, actor, row.id, replace=given.replace)
@@ -213,7 +214,7 @@ class IntegrationService:
             if state is not None:
                 chronicle.moved(row, *state)
             await _flush(session, row, plan.manifest)
-            view = IntegrationTested(**IntegrationDetail.of(row).model_dump())
+            view = IntegrationTested(**IntegrationDetail.whole(row).model_dump())
         self._activation.announce(tenant_id, read.id)
         return view
 
