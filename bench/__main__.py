@@ -19,9 +19,11 @@ from bench.benches import (
     drain,
     fairness,
     fan_out,
+    gateway,
     growth,
     idle,
     inbound,
+    integrations,
     isolation,
     latency,
     soak,
@@ -60,6 +62,8 @@ BENCHES: dict[str, Bench] = {
     "crash": crash,
     "api_key": api_key,
     "inbound": inbound,
+    "gateway": gateway,
+    "integrations": integrations,
 }
 # Too long to be one of all.
 APART: dict[str, Bench] = {"soak": soak}

@@ -21,6 +21,13 @@ _PATIENCE_S = 30.0
 _SUBSCRIBED_AT_ONCE = 8
 _MOST_RATE = 2**31 - 1
 SUBSCRIPTIONS = "/api/v1/webhooks/subscriptions"
+_NEEDED = (
+    Permission.EVENT_PUBLISH,
+    Permission.WEBHOOK_MANAGE,
+    Permission.WEBHOOK_READ,
+    Permission.INTEGRATION_READ,
+    Permission.INTEGRATION_ADMIN,
+)
 _PENDING = "SELECT count(*) FROM deliveries WHERE status = 'pending'"
 
 
@@ -37,7 +44,7 @@ class Rig:
         """Make a tenant; a key of it whose limit nothing here reaches."""
         tenant = {"slug": slug, "name": slug, "owner_email": f"{slug}@example.com"}
         made = await self.call("POST", OPERATOR, tenant, key=self.hubs.operator_key)
-        scopes = [Permission.EVENT_PUBLISH.value, Permission.WEBHOOK_MANAGE.value, Permission.WEBHOOK_READ.value]
+        scopes = [permission.value for permission in _NEEDED]
         wanted = {"name": "bench", "scopes": scopes, "rate_limit_per_hour": _MOST_RATE}
         key: str = (await self.call("POST", "/api/v1/apikeys", wanted, key=made["api_key"]))["key"]
         return key

@@ -22,7 +22,8 @@ async def answers_to(*messages: Message) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: Scope = {"type": "http", "method": "POST", "path": "/echo", "headers": [], "query_string": b""}
+    headers = [(b"transfer-encoding", b"chunked")]
+    scope: Scope = {"type": "http", "method": "POST", "path": "/echo", "headers": headers, "query_string": b""}
     app = Frame(hot_route("/echo", _echo), proxies=TrustedProxies(), limits=BodyLimits(default=8))
     scope.update({"path_params": {}, "root_path": ""})
     await app(scope, receive, send)

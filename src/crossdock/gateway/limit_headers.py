@@ -68,6 +68,10 @@ VENDORS: tuple[LimitHeaders, ...] = (
 
 # In seconds or as a date; Sage Intacct has its own names for it.
 _RETRY_AFTER = ("retry-after", "x-ia-throttle-limit-retry-after", "x-ia-hour-rate-limit-retry-after")
+_ALL = STANDARD + VENDORS
+_KNOWN_NAMES = frozenset(
+    {"ratelimit", *_RETRY_AFTER, *(name for one in _ALL for name in (one.remaining, one.usage) if name is not None)}
+)
 _ASKS_FOR_PAUSE = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -101,6 +105,8 @@ def read_notice(
 ) -> Notice:
     """What an answer says of the provider's rate limit; unreadable values say nothing."""
     told = {name.lower(): value for name, value in reversed(headers)}
+    if variants == _ALL and _KNOWN_NAMES.isdisjoint(told):
+        return NOTHING  # as most answers do
     budgets = [*_by_names(told, variants, now), *_by_structured_fields(told)]
     # What is used up longest counts; of what is not, the least.
     budget = min(budgets, key=lambda one: (one.calls, -one.reset_s), default=None)

@@ -45,6 +45,10 @@ class StreamedReply:
         """The first value of a header, its name in any case."""
         return self._response.header(name)
 
+    def raw_header(self, name: bytes) -> bytes | None:
+        """The first value of a header as it came, its name in lower case."""
+        return self._response.raw_header(name)
+
     @property
     def has_all(self) -> bool:
         """Whether the rest of the body can be had without waiting."""
@@ -107,6 +111,10 @@ class StaleReply:
         """The first value of a header, its name in any case."""
         lowered = name.lower()
         return next((value for key, value in self.headers if key.lower() == lowered), None)
+
+    def raw_header(self, name: bytes) -> bytes | None:
+        """The first value of a header as it came, its name in lower case."""
+        return next((value for key, value in self.fields if key == name), None)
 
     async def piece(self) -> bytes:
         """The body, then nothing."""

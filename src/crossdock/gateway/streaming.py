@@ -49,6 +49,7 @@ class StreamedResponse:
         self.status = status
         self.fields = connection.reader.fields
         self.remote_address = connection.remote_address
+        self._by_name: dict[bytes, bytes] | None = None
         self._transport = transport
         self._connection: StreamedConnection | None = connection
         self._exchange = exchange
@@ -62,8 +63,14 @@ class StreamedResponse:
     def header(self, name: str) -> str | None:
         """The first value of a header, its name in any case."""
         wanted = name.lower().encode()
-        value = next((value for key, value in self.fields if key.lower() == wanted), None)
+        value = self.raw_header(wanted)
         return None if value is None else pairs_of([(wanted, value)])[0][1]
+
+    def raw_header(self, name: bytes) -> bytes | None:
+        """The first value of a header as it came, its name in lower case."""
+        if self._by_name is None:
+            self._by_name = {key.lower(): value for key, value in reversed(self.fields)}
+        return self._by_name.get(name)
 
     @property
     def has_all(self) -> bool:

@@ -99,12 +99,13 @@ def _message(limit: int) -> str:
 
 
 def _declared_bytes(scope: Scope) -> int | None:
+    """How long the body is; none at all where neither header says that there is one (RFC 9112, section 6.3)."""
     for name, value in scope["headers"]:
         if name == b"transfer-encoding":
             return None
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return None
+        if name == b"content-length":
+            return int(value) if value.isdigit() else None
+    return 0
 
 
 def _is_upload(scope: Scope) -> bool:

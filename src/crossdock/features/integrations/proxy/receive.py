@@ -210,8 +210,8 @@ async def _short_body(reply: StreamedReply | StaleReply) -> bytes:
 
 
 def _declared_bytes(reply: StreamedReply | StaleReply) -> int | None:
-    length = first(reply.fields, b"content-length")
-    if length is None or not length.strip().isdigit() or first(reply.fields, b"transfer-encoding") is not None:
+    length = reply.raw_header(b"content-length")
+    if length is None or not length.strip().isdigit() or reply.raw_header(b"transfer-encoding") is not None:
         return None
     return int(length)
 

@@ -1,0 +1,119 @@
+"""`gateway`: what the public proxy adds to a call, how many it passes on a second, and whether its memory grows."""
+
+import asyncio
+import time
+from dataclasses import asdict
+
+from bench.bars import Bars, at_least, at_most
+from bench.caller import Calls
+from bench.costs import costs_of, spent
+from bench.options import Options
+from bench.rig import Rig, rig
+from bench.scratch import BenchError, program, run_program
+
+TITLE = "calls through the public proxy, logged, against the same calls made directly"
+
+BARS: Bars = (
+    at_most("added_p50_ms", 3),
+    at_most("added_p99_ms", 15),
+    at_least("calls_per_s", 1_500),
+    at_most("memory_growth_mb", 10),
+)
+
+_CALLS = 100_000
+_SECONDS = 240.0
+_CONNECTIONS = 32
+# A rate that the machine bears with ease: what is measured is the way, not the queue before it.
+_RATE = 200.0
+_TIMED_SHARE = 25
+_WARM_UP_SHARE = 10
+_SLACK_S = 60.0
+_LOGGED_WITHIN_S = 60.0
+_POLL_S = 0.1
+_PATH = "/v1/orders?page=2"
+_COUNT = "SELECT count(*) FROM calls"
+
+
+async def run(options: Options) -> dict[str, object]:
+    """Direct calls before and after those through the proxy; then all the rest as fast as they are answered."""
+    calls, seconds = options.events or _CALLS, options.seconds or _SECONDS
+    async with rig("serve") as running, program("bench.provider") as provider:
+        integration_id = await _integrate(running, int(provider))
+        through = {
+            "port": running.hubs.port,
+            "path": f"/api/v1/gateway/{integration_id}{_PATH}",
+            "authorization": running.key,
+        }
+        direct = {"port": int(provider), "path": _PATH}
+        timed = max(20, calls // _TIMED_SHARE)
+        await _call(running, through, calls=timed, seconds=seconds)
+        before = await _call(running, direct, calls=timed // 2, seconds=seconds, rate=_RATE)
+        passed = await _call(running, through, calls=timed, seconds=seconds, rate=_RATE)
+        after = await _call(running, direct, calls=timed // 2, seconds=seconds, rate=_RATE)
+        fast = await _as_fast_as_can_be(running, through, calls, seconds)
+    direct_p50 = (before["p50_ms"] + after["p50_ms"]) / 2
+    direct_p99 = (before["p99_ms"] + after["p99_ms"]) / 2
+    return {
+        "added_p50_ms": passed["p50_ms"] - direct_p50,
+        "added_p99_ms": passed["p99_ms"] - direct_p99,
+        "direct_p50_ms": direct_p50,
+        "direct_p99_ms": direct_p99,
+        "proxy_p50_ms": passed["p50_ms"],
+        "proxy_p99_ms": passed["p99_ms"],
+        **fast,
+    }
+
+
+async def _as_fast_as_can_be(running: Rig, through: dict[str, object], calls: int, seconds: float) -> dict[str, object]:
+    (hub,) = running.hubs.hubs
+    warm_up = max(20, calls // _WARM_UP_SHARE)
+    first = await _call(running, through, calls=warm_up, seconds=seconds)
+    held_mb = hub.memory_mb()
+    spent_before = await spent(running.hubs)
+    rest = await _call(running, through, calls=max(20, calls - warm_up), seconds=seconds)
+    logged = await _all_logged(running)
+    costs = costs_of("call", int(rest["answered"]), spent_before, await spent(running.hubs))
+    return {
+        "calls_per_s": rest["per_s"],
+        "calls": int(first["answered"] + rest["answered"]),
+        "busy_p50_ms": rest["p50_ms"],
+        "busy_p99_ms": rest["p99_ms"],
+        "logged": logged,
+        "memory_mb": hub.memory_mb(),
+        "memory_growth_mb": hub.memory_mb() - held_mb,
+        **costs,
+    }
+
+
+async def _integrate(running: Rig, port: int) -> str:
+    made = await running.call(
+        "POST",
+        "/api/v1/integrations",
+        {"name": "bench", "provider": "generic_http", "config": {"base_url": f"http://127.0.0.1:{port}"}},
+    )
+    if made["status"] != "active":
+        raise BenchError(f"The integration is {made['status']}: {made['status_reason']}")
+    integration_id: str = made["id"]
+    return integration_id
+
+
+async def _call(
+    running: Rig, to: dict[str, object], *, calls: int, seconds: float, rate: float = 0.0
+) -> dict[str, float]:
+    order = Calls(calls=calls, connections=min(_CONNECTIONS, calls), seconds=seconds, rate=rate, **to)  # type: ignore[arg-type]
+    answer: dict[str, float] = await run_program("bench.caller", asdict(order), timeout_s=seconds + _SLACK_S)
+    if answer["failed"]:
+        raise BenchError(f"{answer['failed']:.0f} calls failed. The hub said:\n{running.hubs.hubs[0].last_words()}")
+    return answer
+
+
+async def _all_logged(running: Rig) -> int:
+    """How many calls are in the log, once no more come."""
+    before, since = -1, time.monotonic()
+    while time.monotonic() - since < _LOGGED_WITHIN_S:
+        count = int((await running.hubs.fetch(_COUNT))[0][0])
+        if count == before:
+            return count
+        before = count
+        await asyncio.sleep(10 * _POLL_S)
+    return before
