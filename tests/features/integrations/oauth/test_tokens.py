@@ -269,6 +269,24 @@ async def test_a_refusal_of_the_old_grant_does_not_touch_the_new_one(
     assert (await hub.integration(place))["authorized_at"] is not None
 
 
+async def test_a_late_answer_does_not_overwrite_a_newer_consent(
+    hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock
+) -> None:
+    place = await hub.add_integration(server)
+    await hub.connect(server, place)
+    clock.move(HOUR)
+    server.hold, server.hold_after = asyncio.Event(), True
+    caller = asyncio.create_task(hub.token(place))
+    await eventually(lambda: server.used == {"refresh-1"})
+    held, server.hold = server.hold, None
+    await other.connect(server, place)
+    held.set()
+    assert await caller == "access-3"
+    clock.move(HOUR)
+    assert await hub.token(place) == "access-4"
+    assert server.requests[-1].body["refresh_token"] == "refresh-3"
+
+
 async def test_a_client_acting_for_itself_gets_tokens_without_anybody(
     hub: Stage, other: Stage, server: AuthorizationServer
 ) -> None:
