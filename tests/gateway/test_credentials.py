@@ -10,12 +10,12 @@ from crossdock.gateway.credentials import (
     NO_CREDENTIALS,
     Credentials,
     Draft,
+    FixedCredentials,
     TokenCredentials,
     api_key_header,
     api_key_query,
     basic,
     bearer,
-    mutual_tls,
 )
 from crossdock.gateway.headers import HeaderPairs
 from crossdock.gateway.oauth.token import Token
@@ -65,7 +65,7 @@ async def test_secrets_are_named_so_that_they_can_be_hidden() -> None:
 
 async def test_a_client_certificate_is_the_connections() -> None:
     identity = TlsIdentity(certificate_pem="c", private_key_pem="k")
-    assert (await mutual_tls(identity).ready()).tls == identity
+    assert (await FixedCredentials(tls=identity).ready()).tls == identity
     assert (await bearer("t1", tls=identity).ready()).tls == identity
 
 

@@ -111,9 +111,49 @@ _RECEIVE = {
     "responses": {"200": {"description": "Durable; or was already.", "content": {"*/*": {"schema": {}}}}},
 }
 
+_CALL_PATH = "/api/v1/gateway/{integration}/{path}"
+
+
+def _passed_on(method: str, *, writes: bool) -> dict[str, Any]:
+    return {
+        "tags": ["Calls"],
+        "operationId": f"call_provider_{method}",
+        "summary": f"Call a provider ({method.upper()})",
+        "description": (
+            "Passed on below the integration's base URL with its credentials, within its rate limit, through its "
+            "breaker and into the call log; bodies pass while they come. The answer is the provider's, whatever its "
+            "status; `Crossdock-Call-Id` tells it from ours, and `Crossdock-Stale` says that it is an earlier one. "
+            f"Needs the permission `integration:{'manage' if writes else 'read'}`."
+        ),
+        "security": [{"apiKey": []}, {"session": []}],
+        "parameters": [
+            {"name": "integration", "in": "path", "required": True, "schema": {"type": "string"}},
+            {
+                "name": "path",
+                "in": "path",
+                "required": True,
+                "description": "The path below the base URL, slashes and all.",
+                "schema": {"type": "string"},
+            },
+            {
+                "name": "Crossdock-Priority",
+                "in": "header",
+                "description": "Whose turn it is where the rate limit makes calls wait.",
+                "schema": {"type": "string", "enum": ["high", "normal", "low"]},
+            },
+        ],
+        **({"requestBody": {"content": {"*/*": {"schema": {}}}}} if writes else {}),
+        "responses": {"default": {"description": "What the provider answers.", "content": {"*/*": {"schema": {}}}}},
+    }
+
+
 HOT_PATHS: dict[str, dict[str, Any]] = {
     PUBLISH_PATH: {"post": _PUBLISH},
     "/webhooks/{tenant}/{path}": {"post": _RECEIVE},
+    _CALL_PATH: {
+        **{method: _passed_on(method, writes=False) for method in ("get", "head", "options")},
+        **{method: _passed_on(method, writes=True) for method in ("post", "put", "patch", "delete")},
+    },
     "/health/live": _plain("The process lives", "application/json"),
     "/health/ready": _plain("Ready for events", "application/json", **{"503": "Not ready; says why."}),
     "/metrics": _plain("Metrics for Prometheus", "text/plain"),

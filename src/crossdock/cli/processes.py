@@ -17,6 +17,7 @@ from crossdock.cli.running import note_running
 from crossdock.cli.stopping import told_to_stop
 from crossdock.observability.gathering import own_metrics
 from crossdock.observability.logging import configure_logging
+from crossdock.observability.tracing import exporting_traces
 from crossdock.settings import Settings
 from crossdock.worker.worker import Worker
 
@@ -65,6 +66,7 @@ async def hub(
     async with AsyncExitStack() as stack:
         if listener is not None:
             stack.enter_context(listener)
+        await stack.enter_async_context(exporting_traces(settings.otlp_endpoint))
         services = await stack.enter_async_context(build(settings))
         if worker:
             working = Worker(services)

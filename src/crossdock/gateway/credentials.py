@@ -132,11 +132,6 @@ def bearer(token: str, *, tls: TlsIdentity | None = None) -> FixedCredentials:
     return api_key_header("Authorization", token, prefix="Bearer ", tls=tls)
 
 
-def mutual_tls(identity: TlsIdentity) -> FixedCredentials:
-    """A client certificate alone."""
-    return FixedCredentials(tls=identity)
-
-
 class TokenCredentials:
     """Access tokens that are asked for before every attempt; in `header`, behind their scheme.
 

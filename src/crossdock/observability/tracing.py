@@ -1,10 +1,17 @@
 """Traces, by OpenTelemetry: its API is always there and costs next to nothing; its SDK only where a setting asks."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 
 from crossdock.kit.errors import CrossdockError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 TRACER = trace.get_tracer("crossdock", version("crossdock"))
 
@@ -15,8 +22,22 @@ class TracingUnavailableError(CrossdockError):
     code = "tracing_unavailable"
 
 
-def export_traces(*, endpoint: str, service: str) -> None:
-    """Send this process's spans to an OTLP collector's address (HTTP), in batches from a thread of its own."""
+@asynccontextmanager
+async def exporting_traces(endpoint: str | None) -> AsyncIterator[None]:
+    """Until leaving, send this process's spans to this address of an OTLP collector (HTTP); nowhere without one."""
+    if endpoint is None:
+        yield
+        return
+    provider = exporter_to(endpoint)
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(provider.shutdown)
+
+
+def exporter_to(endpoint: str) -> "TracerProvider":
+    """What sends spans to a collector, in batches, from a thread of its own; raises TracingUnavailableError."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 # optional
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 # optional
@@ -24,6 +45,6 @@ def export_traces(*, endpoint: str, service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 # optional
     except ImportError:
         raise TracingUnavailableError from None
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider = TracerProvider(resource=Resource.create({"service.name": "crossdock"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
-    trace.set_tracer_provider(provider)
+    return provider
