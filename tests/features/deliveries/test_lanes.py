@@ -11,11 +11,11 @@ from functools import partial
 from itertools import groupby
 from uuid import UUID
 
+import asyncpg
 import pytest
 
-from crossdock.db.engine import Connection
+from crossdock.db.urls import libpq_url
 from crossdock.features.deliveries import dispatch, leases
-from crossdock.features.deliveries.routing import _Plan
 from crossdock.features.deliveries.schemas import SubscriptionCreated
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import IdKind, parse_id
@@ -157,27 +157,44 @@ async def start_worker(settings: Settings) -> asyncio.subprocess.Process:
     )
 
 
+@asynccontextmanager
+async def writing(hub: Hub, event_id: UUID) -> AsyncIterator[None]:
+    """While another transaction, which will fail, has written an event with this id: who writes it too waits."""
+    connection = await asyncpg.connect(libpq_url(hub.services.database.dsn))
+    writing = connection.transaction()
+    await writing.start()
+    try:
+        await connection.execute(
+            "INSERT INTO events (tenant_id, id, type, occurred_at, origin, content_type, payload, correlation_id,"
+            " delivery_count) VALUES ($1, $2, 'any', now(), 'api', 'any', '', 'any', 0)",
+            hub.tenant_id,
+            event_id,
+        )
+        yield
+    finally:
+        await writing.rollback()
+        await connection.close()
+
+
 class TestGivingLanesBack:
     async def test_an_event_committed_while_its_lane_is_given_back_is_found(
         self, hub: Hub, worker: Worker, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(dispatch, "_IDLE_BEFORE_RELEASE_S", 0.01)
         monkeypatch.setattr(leases, "_TICK_S", 0.05)
         subscription = await hub.subscribe(receiver)
         async with another_process(settings) as api_only:
-            elsewhere = Hub(api_only, hub.tenant_id)
-            await elsewhere.publish(1)
+            await Hub(api_only, hub.tenant_id).publish(1)
             await receiver.got(1)
             await owned_by(hub, subscription, worker)
-            write = _Plan.write
-
-            async def write_and_wait(self: _Plan, connection: Connection) -> None:
-                # The publisher saw an owner, so that it wakes nobody; then the owner lets go.
-                await write(self, connection)
+            event = hub.event(2)
+            async with writing(hub, event.id):
+                # The publisher's statement saw an owner, so that it wakes nobody; then the owner lets go.
+                publishing = asyncio.create_task(api_only.writer.publish([event]))
+                await eventually(lambda: hub.query("SELECT FROM pg_locks WHERE NOT granted"))
+                monkeypatch.setattr(dispatch, "_IDLE_BEFORE_RELEASE_S", 0.01)
                 await eventually(lambda: nobody_owns(hub, subscription))
-
-            monkeypatch.setattr(_Plan, "write", write_and_wait)
-            await elsewhere.publish(2)
+                assert not publishing.done()
+            await publishing
             await receiver.got(2)
 
     async def test_lanes_at_rest_have_no_owner_and_cost_nothing(

@@ -5,18 +5,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
 import structlog
 
 from crossdock.db.changes import LANES_CHANNEL, Change, ChangeFeed
-from crossdock.db.engine import Connection, Database, Role
+from crossdock.db.engine import Database, Role
 from crossdock.features.deliveries.lane_repository import lanes_notice
 from crossdock.features.deliveries.models import SubscriptionStatus
 from crossdock.features.deliveries.policies import RetryPolicy
 from crossdock.features.deliveries.rendering import event_document
+from crossdock.features.events.accepting import PLAN_PARAMETER
 from crossdock.features.events.ingest import DeliveryPlan, NewEvent
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
@@ -75,6 +76,7 @@ class RouteTable:
     """Routes of all tenants seen so far; implements the events feature's `Router`."""
 
     def __init__(self, *, database: Database, changes: ChangeFeed, clock: Clock) -> None:
+        self.plan_sql = _PLAN_SQL
         self._database = database
         self._clock = clock
         self._tenants: dict[UUID, TenantRouting] = {}
@@ -127,6 +129,10 @@ class RouteTable:
             self._outdated.update(self._tenants)
         elif change.kind == "subscription":
             self._outdated.add(UUID(change.tenant_id))
+
+    def versions(self, tenant_ids: Sequence[UUID]) -> list[int]:
+        """As of which version each of these tenants' routes are known, which they must be."""
+        return [self._tenants[tenant_id].version for tenant_id in tenant_ids]
 
     def new_plan(self) -> DeliveryPlan:
         """An empty plan, to be filled by the routes known now."""
@@ -206,44 +212,36 @@ class _Plan:
     def drop(self, event_ids: set[UUID]) -> None:
         self.planned = [delivery for delivery in self.planned if delivery.event.id not in event_ids]
 
-    async def write(self, connection: Connection) -> None:
-        if not self.planned:
-            return
-        await connection.execute(
-            _INSERT_DELIVERIES,
-            [delivery.event.tenant_id for delivery in self.planned],
-            [delivery.id for delivery in self.planned],
-            [delivery.subscription_id for delivery in self.planned],
-            [delivery.event.id for delivery in self.planned],
-            [delivery.expires_at for delivery in self.planned],
-            [delivery.error for delivery in self.planned],
+    def arguments(self) -> Sequence[Sequence[Any]]:
+        planned, elsewhere = self.planned, self._elsewhere()
+        lanes = [subscription_id for _, subscription_id in elsewhere]
+        return (
+            [delivery.event.tenant_id for delivery in planned],
+            [delivery.id for delivery in planned],
+            [delivery.subscription_id for delivery in planned],
+            [delivery.event.id for delivery in planned],
+            [delivery.expires_at for delivery in planned],
+            [delivery.error for delivery in planned],
+            [tenant_id for tenant_id, _ in elsewhere],
+            lanes,
+            [lanes_notice(lanes)] if lanes else [],
         )
-        await self._wake(connection)
 
     def committed(self) -> None:
         metrics.DELIVERIES_PLANNED.inc(len(self.planned))
         if self.handover is not None:
             self.handover.offer([delivery for delivery in self.planned if delivery.error is None])
 
-    async def _wake(self, connection: Connection) -> None:
-        """Say which lanes have something due, unless this process sends for them and will be told anyway."""
+    def _elsewhere(self) -> list[tuple[UUID, UUID]]:
+        """The lanes that have something due, and that this process does not send for: it will be told anyway."""
         handover = self.handover
-        elsewhere = sorted(
+        return sorted(
             {
                 (delivery.event.tenant_id, delivery.subscription_id)
                 for delivery in self.planned
                 if delivery.error is None and (handover is None or not handover.owns(delivery.subscription_id))
             }
         )
-        if not elsewhere:
-            return
-        notice = lanes_notice([subscription_id for _, subscription_id in elsewhere])
-        await connection.execute(
-            WAKE_LANES,
-            [tenant_id for tenant_id, _ in elsewhere],
-            [subscription_id for _, subscription_id in elsewhere],
-        )
-        await connection.execute("SELECT pg_notify($1, $2)", LANES_CHANNEL, notice)
 
 
 _ROUTES = """
@@ -251,23 +249,29 @@ SELECT id, event_types, filter, retry_policy FROM subscriptions
  WHERE tenant_id = $1 AND status <> $2::subscription_status
 """
 
-# `due_at` is the database's time: what is published after an answer is due after what was answered.
-_INSERT_DELIVERIES = """
-INSERT INTO deliveries (tenant_id, id, subscription_id, event_id, message_id, kind, status, due_at, expires_at, error,
-                        finished_at)
-SELECT t, i, s, e, i, 'event',
-       (CASE WHEN r IS NULL THEN 'pending' ELSE 'failed' END)::delivery_status,
-       now(), x, r, CASE WHEN r IS NOT NULL THEN now() END
-  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[]) AS u (t, i, s, e, x, r)
-"""
+_P = PLAN_PARAMETER
 
-# A lane that another transaction holds is being woken or claimed by it; the notice tells the claimer.
-WAKE_LANES = """
-UPDATE lanes l SET wake_at = now()
-  FROM (SELECT c.tenant_id, c.subscription_id
-          FROM unnest($1::uuid[], $2::uuid[]) AS u (t, s)
-          JOIN lanes c ON c.tenant_id = u.t AND c.subscription_id = u.s
-         WHERE c.owner IS NULL AND (c.wake_at IS NULL OR c.wake_at > now())
-           FOR NO KEY UPDATE OF c SKIP LOCKED) AS free
- WHERE l.tenant_id = free.tenant_id AND l.subscription_id = free.subscription_id
-"""
+# `due_at` is the database's time: what is published after an answer is due after what was answered. `coalesce` as in
+# the statement that this is part of. A lane that another transaction holds is being woken or claimed by it; the
+# notice tells the claimer.
+_PLAN_SQL = f"""
+planned AS (
+  INSERT INTO deliveries (tenant_id, id, subscription_id, event_id, message_id, kind, status, due_at, expires_at,
+                          error, finished_at)
+  SELECT t, i, s, e, i, 'event',
+         (CASE WHEN r IS NULL THEN 'pending' ELSE 'failed' END)::delivery_status,
+         now(), x, r, CASE WHEN r IS NOT NULL THEN now() END
+    FROM unnest(${_P}::uuid[], ${_P + 1}::uuid[], ${_P + 2}::uuid[], ${_P + 3}::uuid[], ${_P + 4}::timestamptz[],
+                ${_P + 5}::text[]) AS u (t, i, s, e, x, r)
+   WHERE coalesce(e IN (SELECT id FROM kept), false)
+), woken AS (
+  UPDATE lanes l SET wake_at = now()
+    FROM (SELECT c.tenant_id, c.subscription_id
+            FROM unnest(${_P + 6}::uuid[], ${_P + 7}::uuid[]) AS u (t, s)
+            JOIN lanes c ON c.tenant_id = u.t AND c.subscription_id = u.s
+           WHERE c.owner IS NULL AND (c.wake_at IS NULL OR c.wake_at > now())
+             FOR NO KEY UPDATE OF c SKIP LOCKED) AS free
+   WHERE l.tenant_id = free.tenant_id AND l.subscription_id = free.subscription_id
+), told AS MATERIALIZED (
+  SELECT count(pg_notify('{LANES_CHANNEL}', notice)) FROM unnest(${_P + 8}::text[]) AS notice
+)"""

@@ -19,6 +19,7 @@ import structlog
 
 from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role
 from crossdock.db.group_commit import GroupCommit
+from crossdock.features.events.accepting import STORED_ANSWERS, accept_sql
 from crossdock.features.events.errors import PartitionMissingError
 from crossdock.features.events.models import EventOrigin
 from crossdock.http.errors import IdempotencyConflictError
@@ -88,8 +89,8 @@ class DeliveryPlan(Protocol):
         """Forget the deliveries of these events: they had been accepted before."""
         ...
 
-    async def write(self, connection: Connection) -> None:
-        """Add the deliveries, as part of the transaction."""
+    def arguments(self) -> Sequence[Sequence[Any]]:
+        """What the router's `plan_sql` asks for."""
         ...
 
     def committed(self) -> None:
@@ -98,7 +99,12 @@ class DeliveryPlan(Protocol):
 
 
 class Router(Protocol):
-    """Knows which subscriptions want which events."""
+    """Knows which subscriptions want which events.
+
+    `plan_sql` are the common table expressions that `accept_sql` takes.
+    """
+
+    plan_sql: str
 
     async def foresee(self, events: Sequence[NewEvent]) -> None:
         """Do what takes long in planning these events, before a transaction waits for it."""
@@ -106,6 +112,10 @@ class Router(Protocol):
 
     async def refresh(self, versions: Mapping[UUID, int]) -> None:
         """Know the routes of these tenants at least as of these versions."""
+        ...
+
+    def versions(self, tenant_ids: Sequence[UUID]) -> list[int]:
+        """As of which version each of these tenants' routes are known, which they must be."""
         ...
 
     def new_plan(self) -> DeliveryPlan:
@@ -135,6 +145,7 @@ class EventWriter:
         self._database = database
         self._router = router
         self._clock = clock
+        self._accept_sql = accept_sql(router.plan_sql)
         self._group: GroupCommit[_Publication, list[Accepted]] = GroupCommit(self._commit, size_of=_size)
 
     def start(self) -> None:
@@ -180,54 +191,51 @@ class EventWriter:
         return [_joined([next(answers) for _ in each]) for each in parts]
 
     async def _commit_on(self, connection: Connection, batch: list[_Publication]) -> list[list[Accepted] | Exception]:
-        async with connection.transaction():
-            tenants = {event.tenant_id for publication in batch for event in publication.events}
-            versions = await connection.fetch(_ROUTE_VERSIONS, list(tenants))
-            await self._router.refresh({row["tenant_id"]: row["version"] for row in versions})
+        """One statement does all of it: round trips, one for each table, were most of what a publisher waited for."""
+        events = [event for publication in batch for event in publication.events]
+        tenants = list({event.tenant_id for event in events})
+        claims = _Claims(batch)
+        outdated = dict.fromkeys(tenants, 0)
+        while outdated:
+            await self._router.refresh(outdated)
+            versions = self._router.versions(tenants)
             plan = self._router.new_plan()
             answers = await _all_planned(batch, plan)
-            losers = await self._claim(connection, batch, answers, plan)
-            await self._insert(connection, batch, answers, plan, losers)
-            await plan.write(connection)
+            row = await self._accept(connection, batch, (tenants, versions), claims, answers, plan)
+            outdated = dict(zip(row["outdated"], row["newer"], strict=True))
+        metrics.EVENTS_ACCEPTED.inc(len(row["kept"]))
+        if len(row["kept"]) < len(events):
+            known = {event.id for event in events}.difference(row["kept"])
+            plan.drop(known)
+            _mark_known(answers, known)
         plan.committed()
+        losers = claims.lost(row["won"])
+        if losers:
+            await self._answer_losers(connection, batch, answers, losers)
         return answers
 
-    async def _claim(
+    async def _accept(
         self,
         connection: Connection,
         batch: list[_Publication],
+        versions: tuple[list[UUID], list[int]],
+        claims: "_Claims",
         answers: list[list[Accepted] | Exception],
         plan: DeliveryPlan,
-    ) -> set[int]:
-        """Take the idempotency keys; the positions of publications whose key was taken before."""
-        first: dict[tuple[UUID, str, str], int] = {}
-        claiming: list[tuple[int, IdempotencyClaim]] = []
-        for position, publication in enumerate(batch):
-            if publication.claim is not None:
-                claim = publication.claim
-                claiming.append((position, claim))
-                first.setdefault((claim.tenant_id, claim.scope, claim.key), position)
-        if not claiming:
-            return set()
-        # In one order in every transaction, so that two of them cannot wait for each other.
-        ordered = sorted(first)
-        claims = [batch[first[key]].claim for key in ordered]
-        won = await connection.fetch(
-            _CLAIM_KEYS,
-            [tenant for tenant, _, _ in ordered],
-            [scope for _, scope, _ in ordered],
-            [key for _, _, key in ordered],
-            [claim.fingerprint for claim in claims if claim is not None],
-            [_encode(answers[first[key]]) for key in ordered],
-            self._clock.now() + IDEMPOTENCY_LIFE,
-            self._clock.now(),
+    ) -> asyncpg.Record:
+        """Write all of it, or say whose routes are outdated."""
+        now = self._clock.now()
+        row = await connection.fetchrow(
+            self._accept_sql,
+            *versions,
+            *claims.columns(answers),
+            now + IDEMPOTENCY_LIFE,
+            now,
+            *_columns(batch, answers, claims),
+            *plan.arguments(),
         )
-        mine = {first[row["tenant_id"], row["scope"], row["key"]] for row in won}
-        losers = {position for position, _ in claiming if position not in mine}
-        if losers:
-            await self._answer_losers(connection, batch, answers, losers)
-            plan.drop({event.id for position in losers for event in batch[position].events})
-        return losers
+        assert row is not None  # noqa: S101 # a statement that ends in a SELECT of values alone has a row
+        return row
 
     @staticmethod
     async def _answer_losers(
@@ -236,13 +244,20 @@ class EventWriter:
         answers: list[list[Accepted] | Exception],
         losers: set[int],
     ) -> None:
+        """Those whose key was taken before are told what was answered then."""
         lost = [(position, claim) for position in sorted(losers) if (claim := batch[position].claim) is not None]
-        stored = await connection.fetch(
-            _STORED_ANSWERS,
-            [claim.tenant_id for _, claim in lost],
-            [claim.scope for _, claim in lost],
-            [claim.key for _, claim in lost],
-        )
+        try:
+            stored = await connection.fetch(
+                STORED_ANSWERS,
+                [claim.tenant_id for _, claim in lost],
+                [claim.scope for _, claim in lost],
+                [claim.key for _, claim in lost],
+            )
+        except CONNECTION_LOST as error:
+            _log.warning("ingest_database_lost", error=repr(error))
+            for position in losers:  # the others are accepted
+                answers[position] = UnavailableError()
+            return
         by_key = {(row["tenant_id"], row["scope"], row["key"]): row for row in stored}
         for position, claim in lost:
             row = by_key[claim.tenant_id, claim.scope, claim.key]
@@ -254,53 +269,37 @@ class EventWriter:
                     for accepted in _decode(row["answer"])
                 ]
 
-    @staticmethod
-    async def _insert(
-        connection: Connection,
-        batch: list[_Publication],
-        answers: list[list[Accepted] | Exception],
-        plan: DeliveryPlan,
-        losers: set[int],
-    ) -> None:
-        counted = [
-            (event, accepted.delivery_count)
-            for position, (publication, answer) in enumerate(zip(batch, answers, strict=True))
-            if position not in losers and not isinstance(answer, Exception)
-            for event, accepted in zip(publication.events, answer, strict=True)
-            if not accepted.duplicate
-        ]
-        if not counted:
-            return
-        events = [event for event, _ in counted]
-        inserted = await connection.fetch(
-            _INSERT_EVENTS,
-            [event.tenant_id for event in events],
-            [event.id for event in events],
-            [event.type for event in events],
-            [event.type_version for event in events],
-            [event.source for event in events],
-            [event.subject for event in events],
-            [event.occurred_at for event in events],
-            [event.origin.value for event in events],
-            [event.content_type for event in events],
-            [event.payload for event in events],
-            [None if event.attributes is None else msgspec.json.encode(event.attributes).decode() for event in events],
-            [event.correlation_id for event in events],
-            [count for _, count in counted],
+
+class _Claims:
+    """The idempotency keys of a batch; each is taken for the first publication that names it."""
+
+    def __init__(self, batch: Sequence[_Publication]) -> None:
+        self._claims = {at: claim for at, publication in enumerate(batch) if (claim := publication.claim) is not None}
+        first: dict[tuple[UUID, str, str], int] = {}
+        for position, claim in self._claims.items():
+            first.setdefault((claim.tenant_id, claim.scope, claim.key), position)
+        # In one order in every transaction, so that two of them cannot wait for each other.
+        self._positions = [first[key] for key in sorted(first)]
+        self._numbers = {position: number for number, position in enumerate(self._positions, 1)}
+
+    def number(self, position: int) -> int | None:
+        """The number of a publication's key in the columns; 0 for a key that another one takes, None without."""
+        return self._numbers.get(position, 0) if position in self._claims else None
+
+    def columns(self, answers: Sequence[list[Accepted] | Exception]) -> tuple[list[Any], ...]:
+        """The keys as columns; with each the answer that is to be given again."""
+        claims = [self._claims[position] for position in self._positions]
+        return (
+            [claim.tenant_id for claim in claims],
+            [claim.scope for claim in claims],
+            [claim.key for claim in claims],
+            [claim.fingerprint for claim in claims],
+            [_encode(answers[position]) for position in self._positions],
         )
-        metrics.EVENTS_ACCEPTED.inc(len(inserted))
-        if len(inserted) == len(events):
-            return
-        known = {event.id for event in events} - {row["id"] for row in inserted}
-        plan.drop(known)
-        for answer in answers:
-            if not isinstance(answer, Exception):
-                answer[:] = [
-                    Accepted(accepted.event_id, accepted.delivery_count, duplicate=True)
-                    if accepted.event_id in known
-                    else accepted
-                    for accepted in answer
-                ]
+
+    def lost(self, won: Sequence[int]) -> set[int]:
+        """The positions of publications whose key had been taken before, given the numbers of those that are taken."""
+        return set(self._claims).difference(self._positions[number - 1] for number in won)
 
 
 async def _all_planned(batch: list[_Publication], plan: DeliveryPlan) -> list[list[Accepted] | Exception]:
@@ -326,6 +325,48 @@ def _planned(event: NewEvent, plan: DeliveryPlan, seen: set[UUID]) -> Accepted:
     return Accepted(event.id, plan.add(event))
 
 
+def _columns(
+    batch: Sequence[_Publication], answers: Sequence[list[Accepted] | Exception], claims: _Claims
+) -> tuple[list[Any], ...]:
+    """The events as columns, without those that are in the batch twice."""
+    rows = [
+        (event, accepted.delivery_count, claims.number(position))
+        for position, (publication, answer) in enumerate(zip(batch, answers, strict=True))
+        if not isinstance(answer, Exception)
+        for event, accepted in zip(publication.events, answer, strict=True)
+        if not accepted.duplicate
+    ]
+    events = [event for event, _, _ in rows]
+    return (
+        [event.tenant_id for event in events],
+        [event.id for event in events],
+        [event.type for event in events],
+        [event.type_version for event in events],
+        [event.source for event in events],
+        [event.subject for event in events],
+        [event.occurred_at for event in events],
+        [event.origin.value for event in events],
+        [event.content_type for event in events],
+        [event.payload for event in events],
+        [None if event.attributes is None else msgspec.json.encode(event.attributes).decode() for event in events],
+        [event.correlation_id for event in events],
+        [count for _, count, _ in rows],
+        [number for _, _, number in rows],
+    )
+
+
+def _mark_known(answers: Sequence[list[Accepted] | Exception], known: set[UUID]) -> None:
+    """Answer for the events that had been accepted before."""
+    for answer in answers:
+        if not isinstance(answer, Exception):
+            answer[:] = [
+                Accepted(accepted.event_id, accepted.delivery_count, duplicate=True)
+                if accepted.event_id in known
+                else accepted
+                for accepted in answer
+            ]
+
+
 def _joined(answers: list[list[Accepted] | Exception]) -> list[Accepted] | Exception:
     joined: list[Accepted] = []
     for answer in answers:
@@ -345,33 +386,3 @@ def _encode(answer: list[Accepted] | Exception) -> bytes:
 
 def _decode(answer: bytes) -> list[Accepted]:
     return msgspec.json.decode(answer, type=list[Accepted])
-
-
-_ROUTE_VERSIONS = "SELECT tenant_id, version FROM tenant_routes WHERE tenant_id = ANY($1::uuid[])"
-
-# A key whose life is over is taken over by the next request that names it.
-_CLAIM_KEYS = """
-INSERT INTO idempotency_keys AS k (tenant_id, scope, key, fingerprint, answer, expires_at)
-SELECT t, s, n, f, a, $6 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[]) AS u (t, s, n, f, a)
-ON CONFLICT (tenant_id, scope, key) DO UPDATE
-   SET fingerprint = excluded.fingerprint, answer = excluded.answer, expires_at = excluded.expires_at
- WHERE k.expires_at <= $7
-RETURNING tenant_id, scope, key
-"""
-
-_STORED_ANSWERS = """
-SELECT k.tenant_id, k.scope, k.key, k.fingerprint, k.answer
-  FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (t, s, n)
-  JOIN idempotency_keys k ON k.tenant_id = u.t AND k.scope = u.s AND k.key = u.n
-"""
-
-_INSERT_EVENTS = """
-INSERT INTO events (tenant_id, id, type, type_version, source, subject, occurred_at, origin, content_type, payload,
-                    attributes, correlation_id, delivery_count)
-SELECT t, i, y, v, s, j, o, g::event_origin, c, p, a::jsonb, r, n
-  FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::timestamptz[], $8::text[],
-              $9::text[], $10::bytea[], $11::text[], $12::text[], $13::int[])
-       AS u (t, i, y, v, s, j, o, g, c, p, a, r, n)
-ON CONFLICT (tenant_id, id) DO NOTHING
-RETURNING id
-"""
