@@ -56,8 +56,8 @@ async def _run(settings: Settings, orders: Orders) -> None:
         services = await stack.enter_async_context(
             hub(settings, api=orders.api, worker=orders.worker, listener=listener, metrics=metrics)
         )
-        if orders.demo:
-            await demo_tenant(services)
+        if orders.demo and listener is not None:
+            await demo_tenant(services, f"http://127.0.0.1:{listener.getsockname()[1]}")
         _log.info("started", process=orders.number, api=orders.api, worker=orders.worker)
         with suppress(OSError):  # the parent is gone, which is noticed beside this
             lifeline.send(READY)

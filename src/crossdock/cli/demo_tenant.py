@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.bootstrap import Services
+from crossdock.cli.demo_integration import demo_integration
 from crossdock.db.audit import Actor
 from crossdock.features.identity.api_keys.schemas import NewApiKey
 from crossdock.features.identity.tenants.schemas import NewTenant
@@ -33,8 +34,11 @@ class DemoTenant:
     key: str = field(repr=False)
 
 
-async def demo_tenant(services: Services) -> DemoTenant:
-    """The demo tenant, made if it is not there, with fresh secrets if nobody knows the old ones."""
+async def demo_tenant(services: Services, url: str) -> DemoTenant:
+    """The demo tenant, made if it is not there, with fresh secrets if nobody knows the old ones.
+
+    It is connected to the hub that answers at `url`.
+    """
     note = services.settings.data_dir / _NOTE
     async with services.database.owner() as session:
         try:
@@ -45,6 +49,9 @@ async def demo_tenant(services: Services) -> DemoTenant:
             known = noted(services.settings.data_dir)
             shown = known or await _renew(services, session, tenant.tenant_id)
     write(note, json.dumps(asdict(shown)))
+    async with services.database.owner() as session:
+        tenant_id = (await services.identity.tenants.by_slug(session, _SLUG)).tenant_id
+    await demo_integration(services, tenant_id, _actor(), url=url, key=shown.key)
     return shown
 
 

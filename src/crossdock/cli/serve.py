@@ -43,7 +43,7 @@ def serve(*, demo: _Demo = False, workers: _Workers = None) -> None:
     from crossdock.cli.processes import run_hub  # noqa: PLC0415 - see above
 
     async def ready(services: "Services", url: str) -> None:
-        _show(url, await demo_tenant(services) if demo else None)
+        _show(url, await demo_tenant(services, url) if demo else None)
 
     run_hub(settings, api=True, worker=True, ready=ready)
 
