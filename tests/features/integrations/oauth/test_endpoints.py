@@ -5,10 +5,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from aiohttp import web
 
 from crossdock.bootstrap import Services
 from tests.accounts import Account
-from tests.authorization_server import AuthorizationServer
+from tests.authorization_server import AuthorizationServer, authorization_server
 from tests.features.integrations.conftest import INTEGRATIONS
 from tests.hub import MovableClock, working
 from tests.serving import Answer, ApiClient
@@ -199,3 +200,49 @@ async def test_a_worker_renews_tokens_before_they_end(
     clock.move(3600 - 250)
     async with working(services):
         await eventually(lambda: server.refreshes == 1)
+
+
+async def test_a_call_whose_token_is_refused_is_made_again_with_a_new_one(
+    api: ApiClient, browser: Browser, clock: MovableClock
+) -> None:
+    shown: list[str] = []
+
+    async def provider(request: web.Request) -> web.Response:
+        shown.append(request.headers.get("Authorization", ""))
+        good = shown[-1] == f"Bearer {server.access_token}" and not withdrawn
+        withdrawn.clear()
+        return web.json_response({"path": request.path}, status=200 if good else 401)
+
+    withdrawn: list[str] = []
+    async with authorization_server(provider) as server:
+        integration_id = await _create(api, server)
+        await browser.get(_yes(server, _onward(await browser.get(await _start(api, integration_id)))))
+        call = f"/api/v1/gateway/{integration_id}/books"
+        assert (await api.get(call)).json == {"path": "/api/books"}
+        clock.move(60)
+        withdrawn.append("the first token, which is not young any more")
+        assert (await api.get(call)).json == {"path": "/api/books"}
+        assert shown[-2:] == ["Bearer access-1", "Bearer access-2"]
+        assert (server.refreshes, server.revoked) == (1, False)
+
+
+async def test_calls_stop_the_moment_the_grant_is_gone(
+    api: ApiClient, browser: Browser, server: AuthorizationServer, clock: MovableClock
+) -> None:
+    integration_id = await _create(api, server)
+    await browser.get(_yes(server, _onward(await browser.get(await _start(api, integration_id)))))
+    clock.move(3600)
+    server.revoked = True
+    call = f"/api/v1/gateway/{integration_id}/books"
+    refused = await api.get(call)
+    assert (refused.status, refused.json["code"]) == (502, "grant_revoked")
+
+    async def stopped() -> bool:
+        return bool((await api.get(call)).json["code"] == "integration_not_active")
+
+    await eventually(stopped)
+    shown = (await api.get(f"{INTEGRATIONS}/{integration_id}")).json
+    assert shown["status"] == "pending_auth"
+    (alert,) = (await api.get("/api/v1/alerts")).json["items"]
+    assert (alert["kind"], alert["entity_id"]) == ("grant_revoked", integration_id)
+    assert server.refreshes == 1
