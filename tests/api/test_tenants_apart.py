@@ -18,9 +18,10 @@ from tests.accounts import Account
 from tests.connectors.webhooks.test_multipart_bodies import GIVEN as MULTIPART
 from tests.connectors.webhooks.test_multipart_bodies import Part, multipart
 from tests.serving import Answer, ApiClient, serving
+from tests.waiting import eventually
 
 # Operations under these are not a tenant's.
-NOT_A_TENANTS = ("/api/v1/operator/", "/webhooks/", "/health/", "/metrics")
+NOT_A_TENANTS = ("/api/v1/operator/", "/api/v1/integrations/providers/", "/webhooks/", "/health/", "/metrics")
 
 # What a write must say to get as far as looking for the thing; others need no body.
 BODIES: Mapping[tuple[str, str], Any] = {
@@ -31,6 +32,8 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("patch", "/api/v1/event-types/{name}/versions/{version}"): {"description": "mine"},
     ("put", "/api/v1/webhooks/endpoints/{endpoint_id}"): {"name": "mine", "path": "mine"},
     ("patch", "/api/v1/webhooks/endpoints/{endpoint_id}"): {"name": "mine"},
+    ("put", "/api/v1/integrations/{integration_id}"): {"name": "mine"},
+    ("patch", "/api/v1/integrations/{integration_id}"): {"name": "mine"},
     ("put", "/api/v1/webhooks/subscriptions/{subscription_id}"): {
         "name": "mine",
         "url": "https://mine.example.com/",
@@ -93,6 +96,19 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
             "credentials": {"token": "their-token"},
         },
     )
+    integration = await _made(
+        api,
+        "/api/v1/integrations",
+        {
+            "provider": "generic_http",
+            "name": "theirs",
+            "environment": "test",
+            "auth_method": "none",
+            "config": {"base_url": receiver},
+        },
+    )
+    assert (await api.get(f"/api/v1/gateway/{integration['id']}/theirs")).status == 200
+    calls = await eventually(lambda: _items(api, f"/api/v1/api-logs/search?integration_id={integration['id']}"))
     received = await api.with_key(None).post(
         f"/webhooks/{account.slug}/their-path",
         body=multipart(Part("secret", b"their body"), Part("file", b"their file", "theirs.txt")),
@@ -104,6 +120,10 @@ async def make_things(api: ApiClient, account: Account, receiver: str) -> Things
     return Things(
         {
             "alert_id": alerts.json["items"][0]["id"],
+            "integration_id": integration["id"],
+            "integration": integration["id"],
+            "path": "anything",
+            "call_id": calls[0]["id"],
             "key_id": key["id"],
             "role_id": role["id"],
             "user_id": user["id"],
@@ -180,7 +200,7 @@ async def test_another_tenants_things_are_not_there_whatever_is_done_to_them(
             seen = await operation.ask(other_api, path)
             assert seen.status == 200, f"{path} does not even show its owner anything: {seen.body!r}"
         answer = await operation.ask(api, path)
-        if answer.status != 404 or not answer.json["code"].endswith("not_found"):
+        if answer.status != 404 or (answer.body and not answer.json["code"].endswith("not_found")):
             found.append(f"{operation.method} {path}: {answer.body!r}")
     assert found == []
     # and all of it is as it was
@@ -211,6 +231,10 @@ async def test_nothing_is_answered_without_a_key(anonymous: ApiClient, operation
             assert answer.status == 401, f"{operation}: {answer.body!r}"
 
 
+async def _items(api: ApiClient, path: str) -> Any:
+    return (await api.get(path)).json["items"]
+
+
 async def _made(api: ApiClient, path: str, body: Any) -> Any:
     answer = await api.post(path, json=body)
     assert answer.status == 201, answer.body
@@ -225,7 +249,7 @@ def settings(database_url: str, tmp_path: Any) -> Settings:
 @pytest.fixture
 async def receiver() -> AsyncIterator[str]:
     async def take(_request: Request) -> Response:
-        return Response(status_code=204)
+        return Response(status_code=200)
 
-    async with serving(Router([Route("/", take, methods=["POST"])])) as base_url:
+    async with serving(Router([Route("/{path:path}", take, methods=["GET", "POST"])])) as base_url:
         yield base_url + "/"
