@@ -10,6 +10,7 @@ from crossdock.db.changes import Change, ChangeFeed
 from crossdock.features.integrations.calls.writer import CallWriter
 from crossdock.features.integrations.connections import Connection
 from crossdock.features.integrations.errors import InvalidIntegrationError
+from crossdock.features.integrations.outside_credentials import OutsideCredentials
 from crossdock.features.integrations.shared.calls import SharedCalls
 from crossdock.gateway.call_log import CallSink, LogPolicy
 from crossdock.gateway.client import ClientSettings, GatewayClient
@@ -39,6 +40,10 @@ class Connections(Protocol):
 
     async def active(self, tenant_id: UUID, integration_id: UUID) -> Connection:
         """The connection; raises IntegrationNotFoundError or IntegrationNotActiveError."""
+        ...
+
+    async def again(self, connection: Connection) -> Connection:
+        """The connection with its secrets from outside as they are there now."""
         ...
 
 
@@ -151,7 +156,7 @@ class Calling:
         client = GatewayClient(
             settings,
             transport=self._transport,
-            credentials=self._signing.credentials(connection),
+            credentials=self._credentials(connection),
             limiter=surroundings.limiter(connection),
             breaker=surroundings.breaker(connection),
             stale=self._stale if options.stale_s > 0 else None,
@@ -159,6 +164,12 @@ class Calling:
             clock=self._clock,
         )
         return Provider(connection, client, _PRIORITIES[options.priority], 0.0)
+
+    def _credentials(self, connection: Connection) -> Credentials:
+        make = self._signing.credentials
+        if not connection.from_outside:
+            return make(connection)
+        return OutsideCredentials(connection, make=make, again=self._connections.again, clock=self._clock)
 
     def _changed(self, change: Change | None) -> None:
         self._notices += 1

@@ -34,8 +34,8 @@ _MOST_KEPT = 10_000
 class Connection:
     """One integration, ready to make calls with.
 
-    `config` has the schema's defaults in it. `credentials` are in clear. Two of the same `revision` reach the
-    provider alike.
+    `config` has the schema's defaults in it. `credentials` are in clear; `from_outside` says that some lie in an
+    outside store. Two of the same `revision` reach the provider alike.
     """
 
     tenant_id: UUID
@@ -50,6 +50,7 @@ class Connection:
     config: Mapping[str, Any]
     credentials: Mapping[str, str] = field(repr=False)
     options: IntegrationOptions
+    from_outside: bool = False
 
     def base_url(self, values: Mapping[str, str] | None = None) -> str | None:
         """Where the API is, without a slash at the end; `values` is what the provider told with its tokens.
@@ -74,8 +75,8 @@ class Connection:
 class OutsideSecrets(Protocol):
     """Knows the secrets that references lead to."""
 
-    async def resolve(self, tenant_id: UUID, value: Mapping[str, Any]) -> str:
-        """The secret behind a reference."""
+    async def resolve(self, tenant_id: UUID, value: Mapping[str, Any], *, fresh: bool = False) -> str:
+        """The secret behind a reference; `fresh` is not what was remembered."""
         ...
 
 
@@ -128,12 +129,18 @@ class ConnectionLoader:
             kept = await self._read(tenant_id, integration_id)
         else:
             self._kept.move_to_end((tenant_id, integration_id))
-        return replace(kept.connection, credentials=await self._resolved(tenant_id, kept.credentials))
+        return await self._complete(kept.connection, kept.credentials)
+
+    async def again(self, connection: Connection) -> Connection:
+        """The connection with its secrets from outside as they are there now. Raises what a secret store raises."""
+        tenant_id, integration_id = connection.tenant_id, connection.integration_id
+        kept = self._kept.get((tenant_id, integration_id)) or await self._read(tenant_id, integration_id)
+        return await self._complete(kept.connection, kept.credentials, fresh=True)
 
     async def of(self, integration: Integration, credentials: Credentials) -> Connection:
         """The connection of a row that is not stored yet, with these credentials."""
         made = self._made(integration)
-        return replace(made, credentials=await self._resolved(integration.tenant_id, credentials))
+        return await self._complete(made, credentials)
 
     async def opened(self, integration: Integration, *, session: AsyncSession | None = None) -> Credentials:
         """A row's credentials, with references as they are; `session` is the tenant's, if the caller has one."""
@@ -179,19 +186,20 @@ class ConnectionLoader:
             options=IntegrationOptions.model_validate(integration.options),
         )
 
-    async def _resolved(self, tenant_id: UUID, credentials: Credentials) -> dict[str, str]:
-        """All in clear; what lies in a store outside is asked for there, or has been a moment ago."""
-        return {
-            name: value if isinstance(value, str) else await self._fetched(tenant_id, value)
+    async def _complete(self, connection: Connection, credentials: Credentials, *, fresh: bool = False) -> Connection:
+        """With all in clear; what lies in a store outside is asked for there, or has been a moment ago."""
+        resolved = {
+            name: value if isinstance(value, str) else await self._fetched(connection.tenant_id, value, fresh=fresh)
             for name, value in credentials.items()
         }
+        return replace(connection, credentials=resolved, from_outside=resolved != credentials)
 
-    async def _fetched(self, tenant_id: UUID, reference: Mapping[str, Any]) -> str:
+    async def _fetched(self, tenant_id: UUID, reference: Mapping[str, Any], *, fresh: bool) -> str:
         if self._outside is None:
             raise InvalidIntegrationError(
                 f"There is no secret store {reference.get('store')!r}; give the secret itself."
             )
-        return await self._outside.resolve(tenant_id, reference)
+        return await self._outside.resolve(tenant_id, reference, fresh=fresh)
 
     def _changed(self, change: Change | None) -> None:
         if change is None:

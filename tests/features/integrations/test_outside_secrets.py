@@ -1,0 +1,90 @@
+"""Integrations whose credentials lie in an outside store: a real OpenBao."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from crossdock.bootstrap import Services
+from crossdock.kit.clock import Clock
+from tests import stand_in
+from tests.accounts import Account
+from tests.features.deliveries.test_secrets import dump
+from tests.features.integrations.conftest import Desk
+from tests.hub import Hub, MovableClock
+from tests.openbao import ROOT_TOKEN, OpenBao
+from tests.stand_in import API_KEY
+
+
+class AheadClock(MovableClock):
+    """Moved forward by hand in both readings."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._ahead_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return AheadClock()
+
+
+@pytest.fixture
+async def reference(desk: Desk, openbao: OpenBao) -> dict[str, str]:
+    """Where the provider's key lies, in a store that the tenant has registered."""
+    path = f"providers/{uuid4().hex}"
+    openbao.put(path, key=API_KEY)
+    store = {
+        "name": "vault",
+        "kind": "hashicorp_vault",
+        "settings": {"url": openbao.url, "ca": openbao.ca},
+        "credentials": {"token": ROOT_TOKEN},
+    }
+    made = await desk.api.post("/api/v1/secret-stores", json=store)
+    assert made.status == 201, made.body
+    return {"store": "vault", "path": path, "field": "key"}
+
+
+async def called(desk: Desk, integration: dict[str, Any]) -> int:
+    return (await desk.api.get(f"/api/v1/gateway/{integration['id']}/header")).status
+
+
+async def test_the_secret_is_used_and_stays_where_it_is(
+    desk: Desk, reference: dict[str, str], services: Services, tenant: Account
+) -> None:
+    made = await desk.create(credentials={"api_key": reference})
+    assert made["status"] == "active"
+    assert made["credentials"] == {"api_key": reference}
+    assert await called(desk, made) == 200
+    rows = await dump(Hub(services, tenant.tenant_id))
+    assert [table for table, content in rows.items() if API_KEY.encode() in content] == []
+
+
+@pytest.mark.parametrize("changes", [{"store": "nowhere"}, {"path": "providers/none"}, {"field": "other"}])
+async def test_a_reference_that_leads_nowhere_is_told(
+    desk: Desk, reference: dict[str, str], changes: dict[str, str]
+) -> None:
+    answer = await desk.post(**desk.wanted(credentials={"api_key": reference | changes}))
+    told = answer.body.decode()
+    assert "no secret store named" in told or "no such secret" in told or "no field" in told, (answer.status, told)
+
+
+async def test_a_secret_that_was_changed_in_its_store_is_noticed_when_the_old_one_is_refused(
+    desk: Desk,
+    reference: dict[str, str],
+    openbao: OpenBao,
+    clock: AheadClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = await desk.create(credentials={"api_key": reference})
+    assert await called(desk, made) == 200
+    clock.move(60)
+    changed = "changed-key-9876543210"
+    monkeypatch.setattr(stand_in, "API_KEY", changed)
+    openbao.put(reference["path"], key=changed)
+    assert await called(desk, made) == 200
+    # One that is wrong in the store, too, is refused, and does not double every call.
+    monkeypatch.setattr(stand_in, "API_KEY", "another-key")
+    clock.move(60)
+    asked = len(desk.provider.requests)
+    assert [await called(desk, made) for _ in range(3)] == [401, 401, 401]
+    assert len(desk.provider.requests) - asked == 4
