@@ -142,6 +142,8 @@ def test_the_right_issuer_and_another_name_of_the_code_are_fine() -> None:
         {"token_headers": {"Host": "elsewhere.example"}},
         {"token_headers": {"Transfer-Encoding": "chunked"}},
         {"grant": "exchange"},
+        {"lookup": {"url": "https://{{ config.dc }}.example/", "values": {"x": {"path": "x"}}}},
+        {"grant": "client_credentials", "lookup": {"url": "https://a.example/", "values": {"x": {"path": "x"}}}},
         {"steps": [{"url": "https://a.example"}]},
         {"pkce_method": "plain"},
     ],

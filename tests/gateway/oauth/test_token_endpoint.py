@@ -313,6 +313,32 @@ async def test_what_stands_elsewhere_in_the_answer_is_found(
     )
 
 
+async def test_what_only_the_api_tells_is_asked_with_the_first_token(
+    server: AuthorizationServer, endpoint: TokenEndpoint
+) -> None:
+    grant = _grant(
+        server,
+        grant="authorization_code",
+        authorize_url=f"{server.url}/authorize",
+        token_scheme="Zoho-oauthtoken",
+        lookup={"url": f"{server.url}/connections", "values": {"tenant": {"path": "0.tenantId", "required": True}}},
+    )
+    assert await endpoint.look_up(_grant(server), TokenAnswer(access_token="a")) == {}
+    for answer, tenant in (([{"tenantId": 17}], "17"), ([], None), ({"tenantId": 17}, None)):
+        _answers(server, answer)
+        if tenant is not None:
+            assert await endpoint.look_up(grant, TokenAnswer(access_token="a")) == {"tenant": tenant}
+            continue
+        with pytest.raises(TokenFetchError, match="tenantId"):
+            await endpoint.look_up(grant, TokenAnswer(access_token="a"))
+    asked = server.requests[0]
+    assert (asked.path, asked.headers["authorization"]) == ("/connections", "Zoho-oauthtoken a")
+    _answers(server, [{"tenantId": 17}], status=503)
+    with pytest.raises(TokenFetchError, match="503") as caught:
+        await endpoint.look_up(grant, TokenAnswer(access_token="a"))
+    assert caught.value.retryable
+
+
 @pytest.mark.parametrize("address", ["https://evil.example", "https://salesforce.com.evil.example", None])
 async def test_an_address_in_the_answer_must_be_one_of_the_providers(
     server: AuthorizationServer, endpoint: TokenEndpoint, address: str | None

@@ -228,7 +228,7 @@ class Manifest(_Part):
             name
             for method in self.auth
             if method.kind == "oauth2" and method.oauth is not None
-            for name in (*method.oauth.answer.values, *method.oauth.redirect_values)
+            for name in method.oauth.told
         }
         properties = self.spec.get("properties", {})
         for method in self.auth:

@@ -64,6 +64,18 @@ def read_answer(response: OutboundResponse, wanted: AnswerFormat, *, now: dateti
     )
 
 
+def read_lookup(response: OutboundResponse, wanted: Mapping[str, CapturedValue], *, now: datetime) -> dict[str, str]:
+    """The values to keep of a lookup's answer, whatever JSON it is. Raises TokenFetchError."""
+    if response.status != HTTPStatus.OK or response.truncated:
+        wait = response.header("Retry-After")
+        raise TokenFetchError(
+            f"The provider answered {response.status} when asked what the connection belongs to.",
+            retryable=_passes(response.status),
+            retry_after_s=retry_after(wait, now) if wait else None,
+        )
+    return capture(wanted, _json(response.body))
+
+
 def read_json(response: OutboundResponse, wanted: AnswerFormat, *, now: datetime) -> dict[str, Any]:
     """The object that a good answer holds; raises as `read_answer` for one that is an error, even with status 200."""
     answer = {} if response.truncated else _json_object(response.body)
@@ -129,7 +141,7 @@ def _refusal(response: OutboundResponse, code: str | None, wanted: AnswerFormat,
     # Only the code is quoted, and only a plain one: a description may repeat what was sent.
     named = f" ({code})" if code is not None and _ERROR_CODE.fullmatch(code) else ""
     message = f"The token endpoint answered {response.status}{named}."
-    passing = response.status in _PASSING_STATUSES or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    passing = _passes(response.status)
     if not passing and code in wanted.revoked_errors:
         return GrantRevokedError(f"{message} The permission is gone or has run out: connect anew.")
     wait = response.header("Retry-After")
@@ -206,9 +218,17 @@ def _jwt_expiry(token: object) -> object:
     return claims.get("exp") if isinstance(claims, dict) else None
 
 
+def _passes(status: int) -> bool:
+    return status in _PASSING_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
+    answer = _json(body)
     return answer if isinstance(answer, dict) else {}
+
+
+def _json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -159,6 +159,14 @@ class ExchangeStep(_Settings):
     keep: Annotated[dict[str, Path], Field(max_length=10)] = Field(default_factory=dict)
 
 
+class Lookup(_Settings):
+    """A request made once, with the first token: what neither redirect nor token answer tells, such as the tenant."""
+
+    url: Text
+    headers: Headers = Field(default_factory=dict)
+    values: Annotated[dict[str, CapturedValue], Field(min_length=1, max_length=20)]
+
+
 class OAuthSettings(_Settings):
     """How one provider gives out tokens."""
 
@@ -184,8 +192,15 @@ class OAuthSettings(_Settings):
     issuer: Text | None = None
     answer: AnswerFormat = AnswerFormat()
     assertion: JwtFormat = JwtFormat()
+    lookup: Lookup | None = None
     steps: Annotated[tuple[ExchangeStep, ...], Field(max_length=5)] = ()
     token_scheme: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,40}$")] = "Bearer"  # noqa: S105 - a scheme
+
+    @property
+    def told(self) -> frozenset[str]:
+        """The names of the values that a connection gets to know."""
+        looked_up = self.lookup.values if self.lookup is not None else {}
+        return frozenset((*self.redirect_values, *self.answer.values, *looked_up))
 
     def __hash__(self) -> int:
         # Dictionaries have no hash; equal settings are equal in these, too.
@@ -202,11 +217,14 @@ class OAuthSettings(_Settings):
             raise ValueError("The grant authorization_code needs an authorize_url.")
         if self.steps and self.grant is not Grant.EXCHANGE:
             raise ValueError("Only the grant exchange has steps.")
+        if self.lookup is not None and self.grant is not Grant.AUTHORIZATION_CODE:
+            raise ValueError("Only the grant authorization_code has a lookup: it belongs to a person's consent.")
         return self
 
     @model_validator(mode="after")
     def _known_hosts(self) -> Self:
-        urls = (self.authorize_url, self.token_url, self.refresh_url, *(step.url for step in self.steps))
+        urls = [self.authorize_url, self.token_url, self.refresh_url, *(step.url for step in self.steps)]
+        urls += [self.lookup.url] if self.lookup is not None else []
         if not self.hosts and any(url is not None and has_templated_host(url) for url in urls):
             raise ValueError("A URL whose host is filled in needs `hosts`: those that the provider really has.")
         return self

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus, urlencode
 from crossdock.gateway.errors import AddressBlockedError, RequestError, TokenFetchError, TransportError
 from crossdock.gateway.headers import HeaderPairs, value_fault
 from crossdock.gateway.interpolation import InterpolationError, fill, fill_url
-from crossdock.gateway.oauth.answers import TokenAnswer, as_text, at, read_answer, read_json
+from crossdock.gateway.oauth.answers import TokenAnswer, as_text, at, read_answer, read_json, read_lookup
 from crossdock.gateway.oauth.assertions import CLIENT_ASSERTION_TYPE, JWT_BEARER_GRANT_TYPE, signed_assertion
 from crossdock.gateway.oauth.grants import TokenGrant
 from crossdock.gateway.oauth.settings import ClientAuthentication, ExchangeStep, Grant
@@ -64,6 +64,23 @@ class TokenEndpoint:
         # A code is good once: it must not go out again on another connection.
         return await self._ask(grant, form, repeatable=False)
 
+    async def look_up(self, grant: TokenGrant, answer: TokenAnswer) -> Mapping[str, str]:
+        """What the provider's API tells of the connection, where the settings say to ask it. Raises TokenFetchError."""
+        lookup = grant.settings.lookup
+        if lookup is None:
+            return {}
+        filling = grant.filling({f"values.{name}": value for name, value in answer.values.items()})
+        signed = ("Authorization", f"{grant.settings.token_scheme} {answer.access_token}")
+        request = _request(
+            "GET",
+            _filled_url(lookup.url, filling, grant),
+            headers=(*_headers(lookup.headers, filling), signed),
+            body=None,
+            body_format="json",
+            grant=grant,
+        )
+        return read_lookup(await self._send(request), lookup.values, now=self._clock.now())
+
     async def refresh(self, grant: TokenGrant, refresh_token: str) -> TokenAnswer:
         """New tokens for a refresh token (RFC 6749 section 6); without one in the answer, the old one stays good."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -99,13 +116,9 @@ class TokenEndpoint:
 
     async def _step(self, grant: TokenGrant, step: ExchangeStep, kept: Mapping[str, str]) -> OutboundResponse:
         filling = grant.filling(kept)
-        try:
-            url = fill_url(step.url, filling, hosts=grant.settings.hosts)
-        except InterpolationError as error:
-            raise _unfilled(error) from None
         request = _request(
             step.method,
-            url,
+            _filled_url(step.url, filling, grant),
             headers=_headers(step.headers, filling),
             body=_filled(step.body, filling) if step.method == "POST" else None,
             body_format=step.format,
@@ -151,10 +164,10 @@ class TokenEndpoint:
         return form | {"scope": settings.scope_separator.join(settings.scopes)} if settings.scopes else form
 
     def _token_url(self, grant: TokenGrant) -> str:
-        return _url(grant, grant.settings.token_url)
+        return _filled_url(grant.settings.token_url, grant.filling(), grant)
 
     def _refresh_url(self, grant: TokenGrant) -> str:
-        return _url(grant, grant.settings.refresh_url or grant.settings.token_url)
+        return _filled_url(grant.settings.refresh_url or grant.settings.token_url, grant.filling(), grant)
 
     async def _send(self, request: OutboundRequest) -> OutboundResponse:
         try:
@@ -164,9 +177,9 @@ class TokenEndpoint:
             raise TokenFetchError(f"No access token: {error.message}", retryable=not lasting) from error
 
 
-def _url(grant: TokenGrant, template: str | None) -> str:
+def _filled_url(template: str | None, filling: Mapping[str, str], grant: TokenGrant) -> str:
     try:
-        return fill_url(template or "", grant.filling(), hosts=grant.settings.hosts)
+        return fill_url(template or "", filling, hosts=grant.settings.hosts)
     except InterpolationError as error:
         raise _unfilled(error) from None
 

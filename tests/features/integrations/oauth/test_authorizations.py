@@ -213,12 +213,13 @@ async def test_what_the_redirect_and_the_answer_tell_is_kept_and_a_change_is_not
         server,
         redirect_values={"realm_id": {"path": "realmId", "required": True}},
         answer={"values": {"instance_url": {"path": "instance_url"}}},
+        lookup={"url": f"{server.url}/me", "values": {"kind": {"path": "token_type"}}},
     )
     await hub.connect(server, place)
     token = await hub.oauth.tokens.token(place)
-    assert token.values == {"realm_id": "1", "instance_url": server.url}
+    assert token.values == {"realm_id": "1", "instance_url": server.url, "kind": "Bearer"}
     clock.move(3600)
-    assert (await hub.oauth.tokens.token(place)).values["realm_id"] == "1"
+    assert (await hub.oauth.tokens.token(place)).values == token.values
     server.redirect_with = {"realmId": "2"}
     await hub.connect(server, place)
     log = await hub.query("SELECT action, details FROM integration_logs WHERE action LIKE 'authorized%' ORDER BY id")

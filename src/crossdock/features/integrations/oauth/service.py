@@ -233,13 +233,15 @@ class AuthorizationService:
     ) -> None:
         settings = grant_of(connection, told={}).settings
         redirect = read_redirect(settings, query)
+        grant = grant_of(connection, told=redirect.values)
         answer = await self._endpoint.exchange_code(
-            grant_of(connection, told=redirect.values),
+            grant,
             code=redirect.code,
             redirect_uri=returned.state.redirect_uri,
             code_verifier=returned.code_verifier,
         )
-        waits = await self._connecting.connected(connection, settings, answer, told=redirect.values, actor=actor)
+        told = {**redirect.values, **await self._endpoint.look_up(grant, answer)}
+        waits = await self._connecting.connected(connection, settings, answer, told=told, actor=actor)
         if not waits:
             return
         try:
