@@ -46,6 +46,7 @@ _USED = {
     "resume_writing": "asyncio's protocols",
     "bearer": "those who use the gateway by itself",
     "on_message_complete": "httptools",
+    "do_GET": "http.server",
     "do_POST": "http.server",
     "log_message": "http.server",
     "getall": "the vendor's validator",

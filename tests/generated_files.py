@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from crossdock.api.app import hub_api
 from crossdock.cli.command_group import LaterCommand
 from crossdock.cli.main import app
-from crossdock.connectors.manifest.loader import schema_text
+from crossdock.connectors.manifest import manifest_schema
 from crossdock.connectors.webhooks import Preset, SecretOrigin, presets
 from crossdock.connectors.webhooks.hmac_signature import HmacSignature
 from crossdock.settings import Settings
@@ -80,11 +80,16 @@ def presets_reference() -> str:
     return "\n".join([*lines, ""])
 
 
+def manifest_reference() -> str:
+    """What a provider's manifest may say."""
+    return json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 GENERATED: dict[Path, Callable[[], str]] = {
     _DOCS / "openapi.json": openapi,
     _DOCS / "reference" / "cli.md": cli_reference,
     _DOCS / "reference" / "settings.md": settings_reference,
-    _DOCS / "reference" / "manifest.schema.json": schema_text,
+    _DOCS / "reference" / "manifest.schema.json": manifest_reference,
     _DOCS / "reference" / "webhook-presets.md": presets_reference,
 }
 

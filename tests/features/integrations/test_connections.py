@@ -156,7 +156,7 @@ class _Outside:
         self.secret = API_KEY
         self.asked: list[Mapping[str, Any]] = []
 
-    async def resolve(self, _tenant_id: UUID, value: Mapping[str, Any]) -> str:
+    async def resolve(self, tenant_id: UUID, value: Mapping[str, Any], *, fresh: bool = False) -> str:  # noqa: ARG002 - as the real one
         self.asked.append(value)
         return self.secret
 

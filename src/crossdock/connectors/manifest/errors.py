@@ -2,8 +2,7 @@
 
 CrossdockError
 ├── InvalidInputError
-│   ├── InvalidManifestError     422  names file and line of each fault
-│   └── TemplateError            422  a value that a template asks for is not there
+│   └── InvalidManifestError     422  names file and line of each fault
 └── NotFoundError
     └── UnknownProviderError     404
 """
@@ -21,12 +20,6 @@ class InvalidManifestError(InvalidInputError):
         super().__init__("\n".join(places), tuple(fault for _, fault in faults))
         self.source = source
         self.lines = tuple(line for line, _ in faults)
-
-
-class TemplateError(InvalidInputError):
-    """A template asks for a value that is not there."""
-
-    code = "template_failed"
 
 
 class UnknownProviderError(NotFoundError):

@@ -1,7 +1,6 @@
 """From a file to a manifest; every fault with the line it stands on."""
 
 import difflib
-import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -39,11 +38,6 @@ def manifest_schema() -> dict[str, Any]:
     schema = Manifest.model_json_schema(mode="validation")
     _sort_sets(schema, {name for part in (schema, *schema["$defs"].values()) for name in _sets_in(part)})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Crossdock manifest"}
-
-
-def schema_text() -> str:
-    """The published file's text."""
-    return json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _sets_in(part: Mapping[str, Any]) -> set[str]:
