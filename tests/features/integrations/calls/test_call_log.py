@@ -144,6 +144,7 @@ async def test_the_log_is_searched_by_all_that_is_asked(orders: Reached, api: Ap
     for filters in nothing:
         assert (await api.get(f"{LOGS}/search", params=filters)).json["items"] == [], filters
     assert (await api.get(f"{LOGS}/search", params={"status": "9xx"})).status == 422
+    assert len((await api.get(LOGS, params={"status": "404"})).json["items"]) == 1
 
 
 async def test_the_log_has_pages(orders: Reached, api: ApiClient) -> None:

@@ -21,7 +21,8 @@ LogReader = Annotated[Principal, Requires(Permission.LOGS_READ)]
 Calls = Annotated[CallLog, Provided(CallLog)]
 
 
-@router.get("/search")
+@router.get("", name="list_calls")
+@router.get("/search", name="search_calls")
 async def search_calls(  # noqa: PLR0913 - each is a filter
     _: LogReader,
     session: TenantSession,

@@ -25,8 +25,11 @@ from crossdock.observability import metrics
 _GATHER_S = 0.1
 _MOST_AT_ONCE = 500
 _RETRY_S = 1.0
-# Masking takes as long as a call: between so many, others have their turn.
+# Masking takes as long as a call: between so many, others have their turn. The more wait, the more at a time, or under
+# load, when others take long turns, the log would fall behind the calls.
 _MASKED_IN_A_ROW = 4
+_ONE_MORE_PER_WAITING = 100
+_MOST_MASKED_IN_A_ROW = 64
 _RECORD_BYTES = 2_000
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 _TELL_EVERY_S = 5.0
@@ -112,18 +115,22 @@ class CallWriter:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_GATHER_S):
-                    await self._stopping.wait()
+            if len(self._waiting) < _MOST_AT_ONCE:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_GATHER_S):
+                        await self._stopping.wait()
             await self._write_some()
 
     async def _write_some(self) -> None:
         """Write the records that wait the longest; they leave the queue once that is done."""
         entries = [self._waiting[index] for index in range(min(len(self._waiting), _MOST_AT_ONCE))]
         rows: list[tuple[_Entry, MaskedCall]] = []
-        for index, entry in enumerate(entries):
-            if index % _MASKED_IN_A_ROW == _MASKED_IN_A_ROW - 1:
+        left = 0
+        for entry in entries:
+            if left == 0:
                 await asyncio.sleep(0)
+                left = min(_MASKED_IN_A_ROW + len(self._waiting) // _ONE_MORE_PER_WAITING, _MOST_MASKED_IN_A_ROW)
+            left -= 1
             try:
                 rows.append((entry, masked(entry.record, max_body_bytes=entry.max_body_bytes)))
             except Exception as error:  # noqa: BLE001 - one record must not end the log
