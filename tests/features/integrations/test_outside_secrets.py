@@ -88,3 +88,19 @@ async def test_a_secret_that_was_changed_in_its_store_is_noticed_when_the_old_on
     asked = len(desk.provider.requests)
     assert [await called(desk, made) for _ in range(3)] == [401, 401, 401]
     assert len(desk.provider.requests) - asked == 4
+
+
+async def test_only_those_who_typed_a_secret_are_reminded_to_change_it(
+    desk: Desk, reference: dict[str, str], services: Services, clock: AheadClock
+) -> None:
+    await desk.create(credentials={"api_key": reference})
+    typed = await desk.create(name="Typed", provider="bearer_payments", **_token(desk))
+    clock.move(91 * 86_400)
+    await services.reminders.run()
+    alerts = (await desk.api.get("/api/v1/alerts?kind=secret_old")).json["items"]
+    assert {alert["entity_id"] for alert in alerts if alert["entity_kind"] == "integration"} == {typed["id"]}
+
+
+def _token(desk: Desk) -> dict[str, Any]:
+    wanted = desk.payments("bearer_payments")
+    return {"config": wanted["config"], "credentials": wanted["credentials"]}

@@ -31,6 +31,7 @@ from crossdock.features.integrations.schemas import IntegrationDetail, Integrati
 from crossdock.features.integrations.sealed_columns import CREDENTIALS
 from crossdock.features.integrations.shared.breaker_store import calm
 from crossdock.features.integrations.testing import ConnectionTester, TestResult
+from crossdock.features.vault.envelope import AGELESS
 from crossdock.features.vault.service import Vault
 from crossdock.kit.clock import Clock
 from crossdock.kit.ids import IdKind, format_id
@@ -162,7 +163,11 @@ class Activation:
         row.credentials_changed_at = now if credentials else None
         row.credentials = (
             await self._vault.seal(
-                session, tenant_id=row.tenant_id, purpose=CREDENTIALS.purpose(row.id), secret=dump(credentials)
+                session,
+                tenant_id=row.tenant_id,
+                purpose=CREDENTIALS.purpose(row.id),
+                secret=dump(credentials),
+                typed_at=now if any(isinstance(value, str) for value in credentials.values()) else AGELESS,
             )
             if credentials
             else None

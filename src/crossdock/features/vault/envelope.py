@@ -17,6 +17,9 @@ from crossdock.kit.crypto import KEY_BYTES, NONCE_BYTES, EncryptionError, contex
 
 FORMAT = b"\x02"
 
+# The age of what nobody typed, such as references to secrets that lie elsewhere: it never gets old.
+AGELESS = datetime.fromtimestamp(2**32 - 1, tz=UTC)
+
 _KEY_ID_END = 17
 _HEADER_BYTES = 21
 _BODY_START = _HEADER_BYTES + NONCE_BYTES

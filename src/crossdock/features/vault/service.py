@@ -31,7 +31,8 @@ class Vault:
     ) -> bytes:
         """The secret, sealed; to be stored by the session's transaction, which may have to make the data key.
 
-        `typed_at` is when the secret came in, now unless given: reminders to change it count from there.
+        `typed_at` is when the secret came in, now unless given: reminders to change it count from there, and
+        there are none for what is `AGELESS`.
         """
         key = await self._keys.newest(session, tenant_id)
         return key.seal(secret, purpose=purpose, typed_at=typed_at or self._clock.now())
