@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from crossdock.bootstrap import Services
+from crossdock.kit.ids import IdKind, parse_id
 from tests.accounts import Account
 from tests.features.integrations.conftest import INTEGRATIONS, Desk, told
 from tests.serving import Answer, ApiClient
@@ -107,6 +108,10 @@ async def test_a_draft_may_be_unfinished_and_must_be_finished_to_be_enabled(desk
         ({"credentials": {"token": "x"}}, "/credentials/token"),
         ({"credentials": {"api_key": "line\nbreak"}}, "/credentials/api_key"),
         ({"credentials": {"api_key": ""}}, "/credentials/api_key"),
+        ({"credentials": {"api_key": 7}}, "/credentials/api_key"),
+        ({"credentials": {"api_key": {"store": "vault"}}}, "/credentials/api_key"),
+        ({"credentials": {"api_key": None}}, "/credentials/api_key"),
+        ({"custom_fields": {"x": "y" * 11_000}}, "/custom_fields"),
         ({"auth_method": "magic"}, "/auth_method"),
         ({"name": ""}, "/name"),
         ({"name": "n" * 201}, "/name"),
@@ -194,6 +199,21 @@ async def test_credentials_are_never_shown_again(desk: Desk, services: Services,
     assert all(answer.status == 200 for answer in answers)
     assert all(API_KEY.encode() not in answer.body for answer in answers)
     assert API_KEY not in str(await told(services, tenant))
+
+
+async def test_a_secret_is_kept_exactly_as_it_was_given(desk: Desk, services: Services, tenant: Account) -> None:
+    credentials = {"username": "account", "password": " hidden blanks "}
+    made = (await desk.post(**desk.payments(credentials=credentials, activate=False))).json
+    loaded = await services.integrations.loader.load(tenant.tenant_id, parse_id(IdKind.INTEGRATION, made["id"]))
+    assert loaded.credentials == credentials
+
+
+async def test_a_key_in_the_query_is_in_no_message(desk: Desk) -> None:
+    config = {"base_url": "http://127.0.0.1:5"}
+    answer = await desk.post(**desk.wanted(provider="key_query", config=config, credentials={"api_key": API_KEY}))
+    assert answer.json["status"] == "pending_validation"
+    history = await desk.api.get(f"{INTEGRATIONS}/{answer.json['id']}/history")
+    assert API_KEY.encode() not in answer.body + history.body
 
 
 async def test_a_short_secrets_end_is_not_shown(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError, WithJsonSchema
 
 from crossdock.connectors.manifest import CredentialField, SecretForm
 from crossdock.features.integrations.errors import InvalidIntegrationError
@@ -28,15 +28,39 @@ _MASK = "••••"
 class SecretReference(BaseModel):
     """Where a secret lies in a store outside; `store` is the name it was registered under."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     store: str = Field(min_length=1, max_length=100)
     path: str = Field(min_length=1, max_length=500)
     field: str | None = Field(default=None, max_length=200)
 
 
+def _read(value: object) -> SecretStr | SecretReference:
+    """A secret exactly as it is given, blanks at its ends included, or a reference; a fault names what is missing."""
+    if isinstance(value, SecretStr | SecretReference):
+        return value
+    if isinstance(value, str):
+        return SecretStr(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("Give the secret as text, or where it lies: store, path, and perhaps field.")  # noqa: TRY004 - pydantic passes on no other
+    try:
+        return SecretReference.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
 Given = Annotated[
-    SecretStr | SecretReference, Field(description="The secret itself, or where it lies in a registered store.")
+    SecretStr | SecretReference,
+    PlainValidator(_read),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "password", "writeOnly": True, "description": "The secret itself."},
+                SecretReference.model_json_schema(),
+            ]
+        }
+    ),
 ]
 Credentials = Mapping[str, str | dict[str, Any]]
 

@@ -1,5 +1,6 @@
 """What the API takes and shows of integrations."""
 
+import json
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from crossdock.mapping.json_values import plain_copy
 
 _MOST_CREDENTIALS = 50
 _MOST_CUSTOM_FIELDS = 50
+_MAX_CUSTOM_BYTES = 10 * 1024
 
 
 def _plain_object(value: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +35,12 @@ def _plain_object(value: dict[str, Any]) -> dict[str, Any]:
     return copied
 
 
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value).encode()) > _MAX_CUSTOM_BYTES:
+        raise ValueError(f"Custom fields have at most {_MAX_CUSTOM_BYTES} bytes (10 KB).")
+    return value
+
+
 Config = Annotated[
     dict[str, AnyJson], AfterValidator(_plain_object), Field(description="What the provider's `spec` asks for.")
 ]
@@ -40,7 +48,9 @@ CredentialsIn = Annotated[
     dict[str, Given],
     Field(max_length=_MOST_CREDENTIALS, description="What the way in asks for; never shown again."),
 ]
-CustomFields = Annotated[dict[str, AnyJson], AfterValidator(_plain_object), Field(max_length=_MOST_CUSTOM_FIELDS)]
+CustomFields = Annotated[
+    dict[str, AnyJson], AfterValidator(_plain_object), AfterValidator(_small), Field(max_length=_MOST_CUSTOM_FIELDS)
+]
 
 
 class IntegrationSettings(Input):
