@@ -48,6 +48,7 @@ class IntegrationTokens:
         """A token that is still good; see `TokenProvider`."""
         kept = self._kept.get(place) or await self._read(place)
         if kept is None or not kept.is_usable(self._clock.now()):
+            self._kept.pop(place, None)
             return (await self._renewed(place, kept)).token
         if kept.token.value == force_newer_than:
             return (await self._another(place, kept)).token
@@ -58,7 +59,7 @@ class IntegrationTokens:
     async def refresh(self, place: Place) -> KeptToken:
         """A newer token than there is now, whatever its age and whatever failed before."""
         kept = await self._read(place)
-        return self._keep(place, await self._renewal.renew(place, generation=_generation(kept), at_once=True))
+        return await self._renewal.renew(place, generation=_generation(kept), at_once=True)
 
     def on_change(self, change: Change | None) -> None:
         """Forget what is no longer so; None forgets everything."""
@@ -82,7 +83,8 @@ class IntegrationTokens:
         return await self._renewed(place, kept)
 
     async def _renewed(self, place: Place, kept: KeptToken | None) -> KeptToken:
-        return self._keep(place, await self._renewal.renew(place, generation=_generation(kept)))
+        # Not kept from here: a notice that this token is no longer good may have come and gone. The next call reads it.
+        return await self._renewal.renew(place, generation=_generation(kept))
 
     def _renew_ahead(self, place: Place, kept: KeptToken) -> None:
         """Renew while the token is still good: nobody waits, and a failure harms nobody yet."""
@@ -121,12 +123,11 @@ class IntegrationTokens:
             self._keep(place, kept)
         return kept
 
-    def _keep(self, place: Place, kept: KeptToken) -> KeptToken:
+    def _keep(self, place: Place, kept: KeptToken) -> None:
         self._kept[place] = kept
         self._kept.move_to_end(place)
         if len(self._kept) > _MAX_KEPT:
             self._kept.popitem(last=False)
-        return kept
 
 
 class IntegrationTokenProvider:
