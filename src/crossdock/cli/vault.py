@@ -1,4 +1,4 @@
-"""`crossdock vault`: the keys under which secrets are stored, and outside secret stores."""
+"""`crossdock vault`: encryption keys and their rotation, and outside secret stores."""
 
 from functools import partial
 from typing import Annotated
@@ -15,7 +15,7 @@ from crossdock.features.vault.needs import vault_status
 from crossdock.features.vault.schemas import VaultStatus
 from crossdock.kit.crypto import KeyRing
 
-app = typer.Typer(no_args_is_help=True, help="The keys under which secrets are stored, and outside secret stores.")
+app = typer.Typer(no_args_is_help=True, help="Encryption keys and their rotation, and outside secret stores.")
 app.add_typer(vault_store.app, name="store")
 
 
