@@ -113,7 +113,11 @@ async def test_an_approle_signs_in_again_when_its_token_ends(
     await store.read("crm/prod", "key")
     second = store._client_token
     assert second != first
+    with pytest.raises(StoreRefusedError):
+        await store.read("single", None)
+    assert store._client_token == second  # another one would not help
     openbao.call("POST", "auth/token/revoke", {"token": second})
+    clock.advance(11)
     assert (await store.read("crm/prod", "key")).value == "hush-2"
     assert store._client_token not in {first, second}
 

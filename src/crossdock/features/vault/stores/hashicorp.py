@@ -23,6 +23,8 @@ from crossdock.kit.clock import Clock
 _NAME = "HashiCorp Vault"
 # A client token is replaced when this share of its life is over.
 _USED_SHARE = 0.9
+# A client token younger than this was not refused for its age: another one would not help, and each is kept there.
+_YOUNG_S = 10.0
 _KV_2 = "2"
 
 
@@ -39,6 +41,7 @@ class HashicorpVault:
         self._tls = TlsIdentity(ca_pem=settings.ca) if settings.ca else None
         self._client_token: str | None = None
         self._good_until = 0.0
+        self._signed_in_at = 0.0
 
     async def read(self, path: str, field: str | None) -> StoredSecret:
         """The newest version; of a secret with a single field, that one unless `field` says which."""
@@ -84,10 +87,10 @@ class HashicorpVault:
         """The answer, signed in anew once if the client token may have ended before its time."""
         token = await self._token()
         answer = await self._send(method, path, token=token)
-        if answer.status == HTTPStatus.FORBIDDEN and self._settings.sign_in == "approle":
+        age_s = self._clock.monotonic() - self._signed_in_at
+        if answer.status == HTTPStatus.FORBIDDEN and self._settings.sign_in == "approle" and age_s >= _YOUNG_S:
             self._good_until = 0.0
-            fresh = await self._token()
-            answer = await self._send(method, path, token=fresh)
+            answer = await self._send(method, path, token=await self._token())
         if answer.status == HTTPStatus.FORBIDDEN:
             raise StoreRefusedError(f"{_NAME} answered 403: the token has ended, or its policies do not allow this.")
         return answer
@@ -114,6 +117,7 @@ class HashicorpVault:
         token = auth.get("client_token") if isinstance(auth, dict) else None
         if not isinstance(auth, dict) or not isinstance(token, str) or not token.isprintable():
             raise StoreUnreachableError(f"{_NAME} answered the AppRole's sign-in without a token.")
+        self._signed_in_at = self._clock.monotonic()
         life_s = auth.get("lease_duration")
         if isinstance(life_s, int) and life_s > 0:
             self._good_until = self._clock.monotonic() + _USED_SHARE * life_s
