@@ -2,12 +2,15 @@
 
 import asyncio
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import mean
 
 from bench.bars import Bars, at_least, at_most
 from bench.caller import Calls
 from bench.costs import costs_of, spent
 from bench.options import Options
+from bench.passage import numbers_of_processes
 from bench.rig import Rig, rig
 from bench.scratch import BenchError, program, run_program
 
@@ -27,6 +30,7 @@ _CONNECTIONS = 32
 _RATE = 200.0
 _TIMED_SHARE = 25
 _WARM_UP_SHARE = 10
+_SEVERAL_SHARE = 4
 _SLACK_S = 60.0
 _LOGGED_WITHIN_S = 60.0
 _POLL_S = 0.1
@@ -35,47 +39,64 @@ _COUNT = "SELECT count(*) FROM calls"
 
 
 async def run(options: Options) -> dict[str, object]:
-    """Direct calls before and after those through the proxy; then all the rest as fast as they are answered."""
+    """Direct calls before and after those through the proxy; then all the rest as fast as they are answered.
+
+    How many those are is measured with one process and with one for each core; the better counts.
+    """
     calls, seconds = options.events or _CALLS, options.seconds or _SECONDS
-    async with rig("serve") as running, program("bench.provider") as provider:
-        integration_id = await _integrate(running, int(provider))
-        through = {
-            "port": running.hubs.port,
-            "path": f"/api/v1/gateway/{integration_id}{_PATH}",
-            "authorization": running.key,
-        }
-        direct = {"port": int(provider), "path": _PATH}
+    added, fast = await _with_one(calls, seconds)
+    per_s = {1: fast["calls_per_s"]}
+    for processes in numbers_of_processes():
+        if processes > 1:
+            per_s[processes] = await _with_several(processes, calls // _SEVERAL_SHARE, seconds)
+    each = {f"calls_per_s_with_{processes}": found for processes, found in per_s.items()}
+    figures: dict[str, object] = {**added, **fast, **each, "calls_per_s": max(per_s.values())}
+    return figures
+
+
+async def _with_one(calls: int, seconds: float) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """What the proxy adds, and how it does when it has as much to do as it can."""
+    async with rig("serve", workers="1") as running, program("bench.provider") as provider:
+        through = await _way_through(running, int(provider))
+        direct = _Way(port=int(provider), path=_PATH)
         timed = max(20, calls // _TIMED_SHARE)
         await _call(running, through, calls=timed, seconds=seconds)
         before = await _call(running, direct, calls=timed // 2, seconds=seconds, rate=_RATE)
         passed = await _call(running, through, calls=timed, seconds=seconds, rate=_RATE)
         after = await _call(running, direct, calls=timed // 2, seconds=seconds, rate=_RATE)
         fast = await _as_fast_as_can_be(running, through, calls, seconds)
-    direct_p50 = (before["p50_ms"] + after["p50_ms"]) / 2
-    direct_p99 = (before["p99_ms"] + after["p99_ms"]) / 2
-    return {
+    direct_p50, direct_p99 = mean([before["p50_ms"], after["p50_ms"]]), mean([before["p99_ms"], after["p99_ms"]])
+    added = {
         "added_p50_ms": passed["p50_ms"] - direct_p50,
         "added_p99_ms": passed["p99_ms"] - direct_p99,
         "direct_p50_ms": direct_p50,
         "direct_p99_ms": direct_p99,
         "proxy_p50_ms": passed["p50_ms"],
         "proxy_p99_ms": passed["p99_ms"],
-        **fast,
     }
+    return added, fast
 
 
-async def _as_fast_as_can_be(running: Rig, through: dict[str, object], calls: int, seconds: float) -> dict[str, object]:
+async def _with_several(processes: int, calls: int, seconds: float) -> float:
+    """Calls a second."""
+    async with rig("serve", workers=str(processes)) as running, program("bench.provider") as provider:
+        through = await _way_through(running, int(provider))
+        await _call(running, through, calls=max(20, calls // _WARM_UP_SHARE), seconds=seconds)
+        return (await _call(running, through, calls=max(20, calls), seconds=seconds))["per_s"]
+
+
+async def _as_fast_as_can_be(running: Rig, through: "_Way", calls: int, seconds: float) -> dict[str, float]:
     (hub,) = running.hubs.hubs
     warm_up = max(20, calls // _WARM_UP_SHARE)
     first = await _call(running, through, calls=warm_up, seconds=seconds)
-    held_mb = hub.memory_mb()
-    spent_before = await spent(running.hubs)
+    await _all_logged(running)
+    held_mb, before = hub.memory_mb(), await spent(running.hubs)
     rest = await _call(running, through, calls=max(20, calls - warm_up), seconds=seconds)
     logged = await _all_logged(running)
-    costs = costs_of("call", int(rest["answered"]), spent_before, await spent(running.hubs))
+    costs = costs_of("call", int(rest["answered"]), before, await spent(running.hubs))
     return {
         "calls_per_s": rest["per_s"],
-        "calls": int(first["answered"] + rest["answered"]),
+        "calls": first["answered"] + rest["answered"],
         "busy_p50_ms": rest["p50_ms"],
         "busy_p99_ms": rest["p99_ms"],
         "logged": logged,
@@ -83,6 +104,20 @@ async def _as_fast_as_can_be(running: Rig, through: dict[str, object], calls: in
         "memory_growth_mb": hub.memory_mb() - held_mb,
         **costs,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """Where calls go."""
+
+    port: int
+    path: str
+    authorization: str = ""
+
+
+async def _way_through(running: Rig, port: int) -> _Way:
+    path = f"/api/v1/gateway/{await _integrate(running, port)}{_PATH}"
+    return _Way(port=running.hubs.port, path=path, authorization=running.key)
 
 
 async def _integrate(running: Rig, port: int) -> str:
@@ -97,10 +132,8 @@ async def _integrate(running: Rig, port: int) -> str:
     return integration_id
 
 
-async def _call(
-    running: Rig, to: dict[str, object], *, calls: int, seconds: float, rate: float = 0.0
-) -> dict[str, float]:
-    order = Calls(calls=calls, connections=min(_CONNECTIONS, calls), seconds=seconds, rate=rate, **to)  # type: ignore[arg-type]
+async def _call(running: Rig, way: _Way, *, calls: int, seconds: float, rate: float = 0.0) -> dict[str, float]:
+    order = Calls(calls=calls, connections=min(_CONNECTIONS, calls), seconds=seconds, rate=rate, **asdict(way))
     answer: dict[str, float] = await run_program("bench.caller", asdict(order), timeout_s=seconds + _SLACK_S)
     if answer["failed"]:
         raise BenchError(f"{answer['failed']:.0f} calls failed. The hub said:\n{running.hubs.hubs[0].last_words()}")

@@ -201,3 +201,13 @@ def test_without_a_name_the_benches_are_listed(
 def test_the_soak_is_no_part_of_all() -> None:
     assert "soak" in APART
     assert "soak" not in BENCHES
+
+
+@pytest.mark.slow
+def test_gateway_compares_calls_through_the_proxy_with_direct_ones(tmp_path: Path) -> None:
+    result = measured(tmp_path, "gateway", "--events", "500")
+    assert result["added_p50_ms"] == pytest.approx(result["proxy_p50_ms"] - result["direct_p50_ms"], abs=0.02)
+    assert result["calls"] == 500
+    assert result["logged"] >= 500  # and those that were timed before
+    assert result["calls_per_s"] == max(value for name, value in result.items() if name.startswith("calls_per_s_with_"))
+    assert has_costs(result, "call")
