@@ -68,6 +68,7 @@ from crossdock.gateway.http_transport import HttpTransport
 from crossdock.gateway.streaming import StreamingTransport
 from crossdock.gateway.transport import Transport
 from crossdock.http.access import OperatorKey
+from crossdock.http.fair_turns import FairTurns
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import TaskRegistry
 from crossdock.kit.clock import Clock, SystemClock
@@ -126,6 +127,7 @@ class Services:
     handlers: HandlerRegistry
     files: FileStore
     bodies: Bodies
+    turns: FairTurns
     inbound: Inbound
     sealed_answers: SealedAnswers
     calling: StreamingTransport
@@ -207,6 +209,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
     sender = Sender(authenticator=Authenticator(transport=transport, clock=clock), clock=clock)
     handlers = HandlerRegistry()
     handlers.load()
+    turns = FairTurns(clock=clock)
     trial = Trial(database=database, loader=loader, sender=sender, clock=clock)
     library = ProviderLibrary.with_folders(settings.provider_folders)
     connections = ConnectionLoader(database=database, vault=vault, outside=outside, library=library, changes=changes)
@@ -272,6 +275,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
         handlers=handlers,
         files=files,
         bodies=bodies,
+        turns=turns,
         inbound=build_inbound(
             database=database,
             vault=vault,
@@ -280,6 +284,7 @@ def _assemble(settings: Settings, *, clock: Clock, database: Database) -> Servic
             handlers=handlers,
             clock=clock,
             bodies=bodies,
+            turns=turns,
             base_url=settings.public_url,
         ),
         sealed_answers=SealedAnswers(database=database, vault=vault, ring=ring),

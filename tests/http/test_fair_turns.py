@@ -25,15 +25,15 @@ class Requests:
         self.in_hand: list[UUID] = []
         self.done = 0
 
-    async def send(self, tenant_id: UUID) -> None:
-        await self._turns.begin(tenant_id)
+    async def send(self, tenant_id: UUID, size: int = 1024) -> None:
+        await self._turns.begin(tenant_id, size)
         try:
             self.in_hand.append(tenant_id)
             await self._leave.acquire()
         finally:
             self.in_hand.remove(tenant_id)
             self.done += 1
-            self._turns.end(tenant_id)
+            self._turns.end(tenant_id, size)
 
     def let_go(self, count: int) -> None:
         for _ in range(count):
@@ -95,16 +95,32 @@ async def test_one_who_goes_away_while_he_waits_leaves_no_gap(clock: FixedClock)
 
 async def test_turns_that_were_given_up_at_the_last_moment_go_to_the_next(clock: FixedClock) -> None:
     turns = FairTurns(clock=clock)
-    await turns.begin(SMALL)
+    await turns.begin(SMALL, 1024)
     for _ in range(8):
-        await turns.begin(BIG)
-    waiting = [asyncio.create_task(turns.begin(BIG)) for _ in range(2)]
+        await turns.begin(BIG, 1024)
+    waiting = [asyncio.create_task(turns.begin(BIG, 1024)) for _ in range(2)]
     await eventually(lambda: len(turns._lines[BIG].waiting) == 2)
-    turns.end(BIG)
+    turns.end(BIG, 1024)
     waiting[0].cancel()
     await asyncio.wait(waiting)
     assert (waiting[0].cancelled(), waiting[1].exception()) == (True, None)
     for _ in range(8):
-        turns.end(BIG)
-    turns.end(SMALL)
+        turns.end(BIG, 1024)
+    turns.end(SMALL, 1024)
     assert turns._lines == {}
+
+
+async def test_large_requests_count_for_more_and_one_of_each_tenant_always_may(clock: FixedClock) -> None:
+    requests = Requests(FairTurns(clock=clock))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(requests.send(SMALL))
+        for _ in range(3):
+            group.create_task(requests.send(BIG, 1024 * 1024))
+        await eventually(lambda: requests.in_hand == [SMALL, BIG])
+        group.create_task(requests.send(SMALL, 20 * 1024))
+        group.create_task(requests.send(SMALL, 40 * 1024))
+        await eventually(lambda: requests.in_hand.count(SMALL) == 2)
+        assert requests.in_hand.count(BIG) == 1
+        clock.advance(1)
+        requests.let_go(6)
+    assert requests.done == 6

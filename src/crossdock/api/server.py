@@ -16,7 +16,6 @@ from crossdock.api.start_page import start_page_route
 from crossdock.bootstrap import Services
 from crossdock.features.events.receive import PUBLISH_PATH, publish_route
 from crossdock.features.integrations.proxy.receive import GATEWAY_PREFIX
-from crossdock.http.fair_turns import FairTurns
 from crossdock.http.idempotency import IdempotentWrites
 from crossdock.http.idempotency_claims import Claims
 from crossdock.observability.gathering import own_metrics
@@ -39,7 +38,7 @@ def hub_app(services: Services, *, metrics: Metrics = own_metrics) -> ASGIApp:
                 gatekeeper=services.identity.authenticator,
                 publishing=services.publishing,
                 writer=services.writer,
-                turns=FairTurns(clock=services.clock),
+                turns=services.turns,
             ),
             *services.inbound.routes(),
             *services.provider_calls.routes(services.identity.authenticator),

@@ -34,6 +34,7 @@ from crossdock.files.store import FileStore
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.http_transport import HttpTransport
 from crossdock.http.access import Gatekeeper, Principal, RateState
+from crossdock.http.fair_turns import FairTurns
 from crossdock.jobs.runner import JobRunner
 from crossdock.jobs.tasks import RetryPolicy, TaskRegistry
 from crossdock.kit.clock import FixedClock
@@ -254,6 +255,7 @@ async def open_hub(
         handlers=handlers,
         clock=clock,
         bodies=bodies,
+        turns=FairTurns(clock=clock),
         base_url=base_url,
     )
     routes = RouteTable(database=database, changes=changes, clock=clock)

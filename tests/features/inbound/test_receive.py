@@ -13,6 +13,7 @@ from crossdock.features.inbound.models import EndpointStatus
 from crossdock.features.inbound.schemas import RotateSecretIn
 from crossdock.features.inbound.secret_box import SecretBox
 from crossdock.kit.errors import UnavailableError
+from crossdock.kit.ids import new_uuid
 from tests.features.inbound.conftest import ACTOR, MAX_BODY_BYTES, Hub, add_tenant, endpoint_key, open_hub
 from tests.serving import Answer
 from tests.tcp_gate import gate_to
@@ -422,3 +423,17 @@ async def test_a_flood_of_refusals_is_counted_and_not_written_line_by_line(hub: 
     async with hub.database.tenant(hub.tenant_id) as session:
         statistics = await hub.endpoints.statistics(session, endpoint_key(endpoint), hours=1)
     assert statistics.refused == 25
+
+
+async def test_beside_other_tenants_a_webhook_waits_for_its_own_tenants_turn(hub: Hub) -> None:
+    turns = hub.inbound.receiver._turns
+    endpoint = await hub.endpoint()
+    await turns.begin(new_uuid(), 0)
+    await turns.begin(hub.tenant_id, MAX_BODY_BYTES)
+    sending = asyncio.create_task(hub.send(endpoint, PUSH))
+    await eventually(lambda: turns._lines[hub.tenant_id].waiting)
+    assert await hub.stored() == {}
+    turns.end(hub.tenant_id, MAX_BODY_BYTES)
+    assert (await sending).status == 200
+    assert (await hub.send(endpoint, PUSH, secret="another")).status == 401
+    assert hub.tenant_id not in turns._lines

@@ -51,12 +51,12 @@ def publish_route(*, gatekeeper: Gatekeeper, publishing: Publishing, writer: Eve
                 body=await whole_body(request),
                 correlation_id=correlation_id_of(request.scope),
             )
-            await turns.begin(principal.tenant_id)
+            await turns.begin(principal.tenant_id, len(asked.body))
             try:
                 publication = await publishing.read(asked)
                 accepted = await writer.publish(publication.events, claim=publication.claim, claims=publication.claims)
             finally:
-                turns.end(principal.tenant_id)
+                turns.end(principal.tenant_id, len(asked.body))
         except CrossdockError as error:
             metrics.EVENTS_REFUSED.labels(error.code).inc()
             raise

@@ -45,6 +45,7 @@ from crossdock.features.inbound.public_url import public_url_of
 from crossdock.features.inbound.refusal_samples import RefusalSample
 from crossdock.features.inbound.refusals import Refusal, RefusalLog
 from crossdock.http.correlation import correlation_id_of
+from crossdock.http.fair_turns import FairTurns
 from crossdock.http.hot_routes import hot_route
 from crossdock.http.source_address import came_via_trusted_proxy, source_address_of
 from crossdock.kit.clock import Clock
@@ -66,7 +67,7 @@ _LENGTH = re.compile(r"[0-9]{1,9}")
 class Receiver:
     """Takes webhooks in."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each part that it needs
         self,
         *,
         doors: DoorTable,
@@ -75,6 +76,7 @@ class Receiver:
         certificates: CertificateSource,
         bodies: Bodies,
         pressure: Pressure,
+        turns: FairTurns,
         clock: Clock,
         base_url: str | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class Receiver:
         self._certificates = certificates
         self._bodies = bodies
         self._pressure = pressure
+        self._turns = turns
         self._base_url = base_url
 
     def route(self) -> Route:
@@ -114,7 +117,12 @@ class Receiver:
                 raise EndpointPausedError(retry_after_s=_PAUSED_RETRY_S)
             if self._bodies.is_small(request.scope):
                 inbound = self._with_body(request, door, await self._bodies.small(request))
-                return await self._take(request, door, preset, inbound)
+                # Large ones are few at a time anyway, and wait for the file store too.
+                await self._turns.begin(door.tenant_id, len(inbound.body))
+                try:
+                    return await self._take(request, door, preset, inbound)
+                finally:
+                    self._turns.end(door.tenant_id, len(inbound.body))
             async with self._bodies.reading(request, door.tenant_id) as body:
                 inbound = self._with_body(request, door, body)
                 return await self._take(request, door, preset, inbound)

@@ -27,6 +27,7 @@ from crossdock.features.inbound.tasks import PROCESS_TIMEOUT_S, RETRY, InboundTa
 from crossdock.features.inbound.worker_repository import WorkerRepository
 from crossdock.features.vault.service import Vault
 from crossdock.gateway.transport import Transport
+from crossdock.http.fair_turns import FairTurns
 from crossdock.jobs.tasks import RetryPolicy, TaskRegistry
 from crossdock.kit.clock import Clock
 
@@ -85,7 +86,7 @@ class InboundWork:
         await self.locks.stop()
 
 
-def build_inbound(
+def build_inbound(  # noqa: PLR0913 - one for each part that it is made of
     *,
     database: Database,
     vault: Vault,
@@ -94,6 +95,7 @@ def build_inbound(
     handlers: HandlerRegistry,
     clock: Clock,
     bodies: Bodies,
+    turns: FairTurns,
     base_url: str | None,
 ) -> Inbound:
     """What an API needs, listening to `changes`; `base_url` is where the world reaches this hub."""
@@ -119,6 +121,7 @@ def build_inbound(
             certificates=certificates,
             bodies=bodies,
             pressure=pressure,
+            turns=turns,
             clock=clock,
             base_url=base_url,
         ),
