@@ -22,7 +22,7 @@ from crossdock.features.vault.schemas import VaultStatus
 from crossdock.kit.crypto import KeyRing, new_key
 from crossdock.settings import Settings
 from tests.features.vault.conftest import Secrets
-from tests.hub import another_process, new_tenant, query, working
+from tests.hub import MovableClock, another_process, new_tenant, query, working
 from tests.waiting import eventually
 
 
@@ -86,14 +86,26 @@ async def test_new_writes_take_the_new_key_at_once_in_processes_that_do_not_know
         assert await services.vault.open(sealed, tenant_id=newcomer, purpose="x:1") == "hush"
 
 
+class AheadClock(MovableClock):
+    """Moved forward by hand in both readings."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._ahead_s
+
+
 async def test_secrets_from_before_the_vault_open_and_are_sealed_anew_by_a_worker(
     services: Services, settings: Settings, secrets: Secrets
 ) -> None:
     await secrets.as_before_the_vault()
-    async with another_process(settings) as fresh:
+    clock = AheadClock()
+    async with another_process(settings, clock=clock) as fresh:
         await secrets.assert_all_open(fresh)
         status = await status_of(fresh)
         assert (status.keys[0].old_secrets, status.keys[0].data_keys, status.waiting_secrets) == (9, 0, 9)
+        # Processes of the release before, which know no vault, are still running perhaps.
+        await fresh.rotation.run()
+        assert (await status_of(fresh)).waiting_secrets == 9
+        clock.move(3_601)
         async with working(fresh):
 
             async def done() -> bool:
@@ -103,6 +115,19 @@ async def test_secrets_from_before_the_vault_open_and_are_sealed_anew_by_a_worke
         await secrets.assert_all_open(fresh)
     (key,) = (await status_of(services)).keys
     assert (key.old_secrets, key.data_keys) == (0, 3)
+
+
+async def test_whoever_changes_keys_need_not_wait_for_secrets_from_before_the_vault(
+    services: Services, secrets: Secrets
+) -> None:
+    await secrets.as_before_the_vault()
+    await seal(services, next(iter(secrets.subscriptions)))
+    await services.rotation.run()
+    assert (await status_of(services)).waiting_secrets == 9
+    await rotate(services)
+    await services.rotation.run()
+    assert (await status_of(services)).done
+    await secrets.assert_all_open()
 
 
 async def test_a_secret_keeps_its_age_when_it_is_sealed_anew(services: Services, secrets: Secrets) -> None:

@@ -28,6 +28,8 @@ from crossdock.kit.crypto import EncryptionError, ring_key_of
 _BATCH = 200
 # Without a change of keys there is next to nothing to find, and looking costs a glance at every secret.
 _LOOK_EVERY_S = 3_600.0
+# Processes of a release from before the vault, which cannot read what it seals, are gone by then.
+_OTHERS_RESTARTED_S = 3_600.0
 _START: Place = (UUID(int=0), UUID(int=0))
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +56,8 @@ class Rotation:
         self._ring = ring
         self._columns = tuple(columns)
         self._clock = clock
+        self._started_at = clock.monotonic()
+        self._first_choice: RingChoice | None = None
         self._done: tuple[RingChoice | None, float] | None = None
 
     async def choose_first(self, *, add_key: Callable[[], None] | None) -> str:
@@ -95,15 +99,20 @@ class Rotation:
             await rotation_repository.retire_data_keys(session)
 
     async def run(self) -> None:
-        """The worker's duty: do what there is to do after a change of keys, and look for more once an hour."""
+        """The worker's duty: do what there is to do after a change of keys, and look for more once an hour.
+
+        What is from before the vault waits for an hour or a change of keys: the release before may still run.
+        """
         async with self._database.pool(Role.WORKER).acquire() as connection:
             choice = await rotation_repository.ring_choice(connection)
         if self._done is not None:
             known, looked_at = self._done
             if known == choice and self._clock.monotonic() - looked_at < _LOOK_EVERY_S:
                 return
+        self._first_choice = self._first_choice or choice
+        settled = self._clock.monotonic() - self._started_at >= _OTHERS_RESTARTED_S
         try:
-            rotated = await self.bring_up_to_date()
+            rotated = await self.bring_up_to_date(even_old=settled or choice != self._first_choice)
         except EncryptionError as error:
             _log.error("rotation_waits", error=error.message)
             return
@@ -118,15 +127,15 @@ class Rotation:
                 left=rotated.left,
             )
 
-    async def bring_up_to_date(self) -> Rotated:
+    async def bring_up_to_date(self, *, even_old: bool = True) -> Rotated:
         """Wrap and seal all that is older by the newest keys; what cannot be opened is counted and left.
 
-        Raises EncryptionError when the key in use is not in the ring.
+        `even_old` is also what is from before the vault. Raises EncryptionError when the key in use is not in the ring.
         """
         rotated = Rotated()
         await self._rewrap_data_keys(rotated)
         for column in self._columns:
-            await self._reseal(column, rotated)
+            await self._reseal(column, rotated, even_old=even_old)
         return rotated
 
     async def _rewrap_data_keys(self, rotated: Rotated) -> None:
@@ -163,11 +172,13 @@ class Rotation:
         raw = self._ring.holding(ring_key_of(old)).open(old, tenant_id=tenant_id, purpose=purpose)
         return self._ring.holding(ring_key).seal(raw, tenant_id=tenant_id, purpose=purpose, key_id=ring_key)
 
-    async def _reseal(self, column: SealedColumn, rotated: Rotated) -> None:
+    async def _reseal(self, column: SealedColumn, rotated: Rotated, *, even_old: bool) -> None:
         after = _START
         while True:
             async with self._database.pool(Role.WORKER).acquire() as connection:
-                places = await rotation_repository.stale_places(connection, column, after=after, limit=_BATCH)
+                places = await rotation_repository.stale_places(
+                    connection, column, after=after, limit=_BATCH, even_old=even_old
+                )
             if not places:
                 return
             for tenant_id, row_ids in _by_tenant(places):

@@ -102,13 +102,17 @@ async def count_stale(connection: Connection, column: SealedColumn) -> int:
     return int(await connection.fetchval(f"SELECT count(*) {stale}"))
 
 
-async def stale_places(connection: Connection, column: SealedColumn, *, after: Place, limit: int) -> list[Place]:
-    """The rows, by tenant and id, of those secrets."""
+async def stale_places(
+    connection: Connection, column: SealedColumn, *, after: Place, limit: int, even_old: bool
+) -> list[Place]:
+    """The rows, by tenant and id, of those secrets; those from before the vault only if `even_old`."""
     stale = _STALE.format(table=column.table, column=column.column)
     rows = await connection.fetch(
-        f"SELECT t.tenant_id, t.id {stale} AND (t.tenant_id, t.id) > ($1, $2) ORDER BY t.tenant_id, t.id LIMIT $3",
+        f"SELECT t.tenant_id, t.id {stale} AND (t.tenant_id, t.id) > ($1, $2) "
+        f"AND ($4 OR substring(t.{column.column} FROM 1 FOR 1) <> '\\x01') ORDER BY t.tenant_id, t.id LIMIT $3",
         *after,
         limit,
+        even_old,
     )
     return [(row["tenant_id"], row["id"]) for row in rows]
 
