@@ -148,14 +148,18 @@ async def test_a_no_comes_back_as_a_page_or_as_a_result(
     assert back.headers["Location"] == f"/x?integration={integration_id}&result=authorization_refused"
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["begin", "begin?ticket=x", "callback", "callback?state=x&code=y", "callback?state=a&state=b", "callback?%ff"],
-)
-async def test_what_belongs_to_no_authorization_gets_a_plain_refusal(browser: Browser, path: str) -> None:
-    answer = await browser.get(f"/api/v1/oauth/{path}")
-    assert (answer.status, answer.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
-    assert "Set-Cookie" not in answer.headers
+async def test_what_belongs_to_no_authorization_gets_a_plain_refusal(browser: Browser) -> None:
+    for path in (
+        "begin",
+        "begin?ticket=x",
+        "callback",
+        "callback?state=x&code=y",
+        "callback?state=a&state=b",
+        "callback?%ff",
+    ):
+        answer = await browser.get(f"/api/v1/oauth/{path}")
+        assert (answer.status, answer.headers["Content-Type"]) == (400, "text/html; charset=utf-8"), path
+        assert "Set-Cookie" not in answer.headers
 
 
 async def test_another_tenant_and_a_mere_reader_can_do_nothing(

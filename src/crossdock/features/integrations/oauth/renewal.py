@@ -158,7 +158,7 @@ class Renewal:
         tenant_id, integration_id = place
         async with self._database.tenant(tenant_id) as session:
             repository = TokenRepository(session)
-            revision = await repository.revision(integration_id)
+            revision = await repository.revision(integration_id, held=True)
             if revision is None:
                 raise NotConnectedError
             row = await repository.locked_or_made(tenant_id, integration_id)

@@ -32,9 +32,14 @@ class TokenRepository:
         """The row of an integration's tokens."""
         return await self._session.scalar(sa.select(OAuthTokens).where(OAuthTokens.id == integration_id))
 
-    async def revision(self, integration_id: UUID) -> int | None:
-        """The revision of what the integration's connection is made of; None where there is no such integration."""
-        return await self._session.scalar(sa.select(Integration.revision).where(Integration.id == integration_id))
+    async def revision(self, integration_id: UUID, *, held: bool = False) -> int | None:
+        """The revision of what the integration's connection is made of; None where there is no such integration.
+
+        `held` keeps it from being removed: asked for before a row of its tokens is made, which refers to it, so
+        that all who take both take the integration first.
+        """
+        query = sa.select(Integration.revision).where(Integration.id == integration_id)
+        return await self._session.scalar(query.with_for_update(read=True, key_share=True) if held else query)
 
     async def locked(self, integration_id: UUID) -> OAuthTokens | None:
         """The row, kept from others until the transaction ends."""
