@@ -49,6 +49,7 @@ class StreamedResponse:
         self.status = status
         self.fields = connection.reader.fields
         self.remote_address = connection.remote_address
+        self._headers: HeaderPairs | None = None
         self._by_name: dict[bytes, bytes] | None = None
         self._transport = transport
         self._connection: StreamedConnection | None = connection
@@ -58,7 +59,9 @@ class StreamedResponse:
     @property
     def headers(self) -> HeaderPairs:
         """The header lines as text."""
-        return pairs_of(self.fields)
+        if self._headers is None:
+            self._headers = pairs_of(self.fields)
+        return self._headers
 
     def header(self, name: str) -> str | None:
         """The first value of a header, its name in any case."""
