@@ -11,8 +11,9 @@ from crossdock.features.integrations.oauth.errors import NotConnectedError
 from crossdock.gateway.errors import GrantRevokedError, TokenFetchError
 from crossdock.kit.ids import new_uuid
 from tests.authorization_server import AuthorizationServer
-from tests.features.integrations.oauth.stage import Stage
+from tests.features.integrations.oauth.stage import Stage, stage
 from tests.hub import MovableClock
+from tests.tcp_gate import gate_to
 from tests.waiting import eventually
 
 HOUR = 3600
@@ -68,7 +69,7 @@ async def test_another_process_waits_for_what_the_first_commits(
     await hub.connect(server, place)
     clock.move(HOUR)
     server.hold = asyncio.Event()
-    callers = [asyncio.create_task(stage.token(place)) for stage in (hub, other) for _ in range(10)]
+    callers = [asyncio.create_task(process.token(place)) for process in (hub, other) for _ in range(10)]
     await eventually(lambda: server.refreshes == 1)
     server.hold.set()
     assert set(await asyncio.gather(*callers)) == {"access-2"}
@@ -83,8 +84,8 @@ async def test_the_rotated_refresh_token_is_committed_before_the_access_token_is
     for generation in range(2, 6):
         clock.move(HOUR)
         # Whoever has the token first, the other one finds the refresh token that came with it.
-        stage = (hub, other)[generation % 2]
-        assert await stage.token(place) == f"access-{generation}"
+        process = (hub, other)[generation % 2]
+        assert await process.token(place) == f"access-{generation}"
     assert not server.revoked
 
 
@@ -219,6 +220,38 @@ async def test_stopping_waits_until_what_the_provider_rotated_is_written_down(
     assert await other.token(place) == "access-2"
 
 
+async def test_what_the_provider_rotated_waits_for_a_database_that_is_away(
+    hub: Stage,
+    server: AuthorizationServer,
+    keys: list[str],
+    clock: MovableClock,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    place = await hub.add_integration(server)
+    await hub.connect(server, place)
+    clock.move(HOUR)
+    async with gate_to(hub.database.dsn) as gate, stage(gate.database_url, keys=keys, clock=clock) as behind:
+        server.hold, server.hold_after = asyncio.Event(), True
+        caller = asyncio.create_task(behind.token(place))
+        await eventually(lambda: server.used == {"refresh-1"})
+        await gate.close()
+        server.hold.set()
+        said = ""
+
+        def refused() -> bool:
+            nonlocal said
+            said += capfd.readouterr().err
+            return said.count("oauth_token_not_stored_yet") > 1
+
+        await eventually(refused)
+        # Nobody gets to see a token whose refresh token may yet be lost.
+        assert not caller.done()
+        await gate.open()
+        assert await caller == "access-2"
+    assert await hub.token(place) == "access-2"
+    assert not server.revoked
+
+
 async def test_nothing_is_renewed_that_nobody_has_connected(hub: Stage, server: AuthorizationServer) -> None:
     place = await hub.add_integration(server)
     with pytest.raises(NotConnectedError):
@@ -291,7 +324,7 @@ async def test_a_client_acting_for_itself_gets_tokens_without_anybody(
     hub: Stage, other: Stage, server: AuthorizationServer
 ) -> None:
     place = await hub.add_integration(server, grant="client_credentials", status=IntegrationStatus.ACTIVE)
-    assert [await stage.token(place) for stage in (hub, other)] == ["access-1", "access-1"]
+    assert [await process.token(place) for process in (hub, other)] == ["access-1", "access-1"]
     # Other settings make another token.
     await hub.query("UPDATE integrations SET revision = revision + 1 WHERE id = $1", place[1])
 
