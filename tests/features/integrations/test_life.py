@@ -8,6 +8,8 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from crossdock.bootstrap import Services
+from crossdock.features.alerts.models import AlertKind
+from crossdock.features.alerts.raising import Finding, raise_alert
 from crossdock.features.integrations.errors import IntegrationNotActiveError, IntegrationNotFoundError
 from crossdock.features.integrations.models import Integration, IntegrationStatus
 from crossdock.kit.ids import IdKind, parse_id
@@ -293,3 +295,24 @@ async def test_reading_running_and_configuring_are_three_permissions(
         "POST": await narrow.post(**desk.wanted(environment="sandbox")),
     }
     assert {name for name, answer in answers.items() if answer.status != 403} == allowed
+
+
+@pytest.mark.parametrize("end", ["disconnect", "delete"])
+async def test_what_alerts_told_of_it_ends_with_it(desk: Desk, services: Services, tenant: Account, end: str) -> None:
+    made = await desk.create()
+    found = Finding(
+        tenant_id=tenant.tenant_id,
+        kind=AlertKind.ACCESS_REFUSED,
+        entity_kind="integration",
+        entity_id=made["id"],
+        title="refused",
+        detail="refused",
+    )
+    async with services.database.tenant(tenant.tenant_id) as session:
+        await raise_alert(session, found)
+    assert len((await desk.api.get("/api/v1/alerts?unresolved=true")).json["items"]) == 1
+    if end == "delete":
+        await desk.api.delete(f"{INTEGRATIONS}/{made['id']}")
+    else:
+        await desk.act(made["id"], "disconnect")
+    assert (await desk.api.get("/api/v1/alerts?unresolved=true")).json["items"] == []

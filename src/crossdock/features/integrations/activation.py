@@ -17,7 +17,7 @@ from crossdock.features.integrations.errors import (
     WrongStateError,
 )
 from crossdock.features.integrations.grant_repository import forget_grants
-from crossdock.features.integrations.health import apply_check, settle
+from crossdock.features.integrations.health import apply_check, settle, settle_all
 from crossdock.features.integrations.life import Chronicle, waiting_state
 from crossdock.features.integrations.models import (
     ONE_ACTIVE_IN_CATEGORY,
@@ -141,7 +141,7 @@ class Activation:
                 self._chronicle(session, actor).moved(
                     row, IntegrationStatus.DISCONNECTED, reason or "Disconnected by hand."
                 )
-            await settle(session, row, actor)
+            await settle_all(session, row, actor)
             view = IntegrationDetail.whole(row)
         self.announce(tenant_id, integration_id)
         return view

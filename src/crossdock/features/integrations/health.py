@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.db.audit import Actor
 from crossdock.features.alerts.models import AlertKind
-from crossdock.features.alerts.raising import resolve_alert
+from crossdock.features.alerts.raising import resolve_alert, resolve_all
 from crossdock.features.integrations.life import ENTITY_KIND, Chronicle
 from crossdock.features.integrations.models import Health, Integration, IntegrationStatus, LogLevel
 from crossdock.features.integrations.schemas import IntegrationHealth
@@ -46,6 +46,17 @@ async def settle(session: AsyncSession, row: Integration, actor: Actor) -> None:
         session,
         tenant_id=row.tenant_id,
         kind=AlertKind.CHECK_FAILING,
+        entity_kind=ENTITY_KIND,
+        entity_id=format_id(IdKind.INTEGRATION, row.id),
+        correlation_id=actor.correlation_id,
+    )
+
+
+async def settle_all(session: AsyncSession, row: Integration, actor: Actor) -> None:
+    """Whatever alerts told of an integration is over: it is gone, or makes no calls for good."""
+    await resolve_all(
+        session,
+        tenant_id=row.tenant_id,
         entity_kind=ENTITY_KIND,
         entity_id=format_id(IdKind.INTEGRATION, row.id),
         correlation_id=actor.correlation_id,

@@ -24,7 +24,7 @@ from crossdock.features.integrations.errors import (
     InvalidIntegrationError,
     ProviderNotAvailableError,
 )
-from crossdock.features.integrations.health import health_of
+from crossdock.features.integrations.health import health_of, settle_all
 from crossdock.features.integrations.life import Chronicle, shown, waiting_state
 from crossdock.features.integrations.listing import Wanted
 from crossdock.features.integrations.models import (
@@ -158,6 +158,7 @@ class IntegrationService:
         async with self._database.tenant(tenant_id) as session:
             row = await self._activation.found(session, integration_id, locked=True)
             Chronicle(session, actor=actor, now=self._clock.now()).deleted(row)
+            await settle_all(session, row, actor)
             await IntegrationRepository(session).remove(row)
         self._activation.announce(tenant_id, integration_id)
 
