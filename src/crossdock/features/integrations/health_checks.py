@@ -28,11 +28,12 @@ _MOST_CLAIMED = 200
 _log = structlog.get_logger(__name__)
 
 # Taking is putting off: a worker that dies with some of them in hand leaves them to the next round.
+# No stronger lock than the update takes: a row of the call log that names the integration must not hide it.
 _CLAIM = """
 UPDATE integrations AS i SET check_due_at = $1 + make_interval(secs => $2)
   FROM (SELECT tenant_id, id FROM integrations
          WHERE status = 'active' AND check_due_at <= $1
-         ORDER BY check_due_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
+         ORDER BY check_due_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) AS due
  WHERE i.tenant_id = due.tenant_id AND i.id = due.id
 RETURNING i.tenant_id, i.id
 """
