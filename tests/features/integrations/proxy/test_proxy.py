@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from crossdock.bootstrap import Services
 from crossdock.settings import Settings
 from tests.features.integrations.calls_to import GATEWAY, KEY, Reached, reached
 from tests.features.integrations.conftest import INTEGRATIONS
@@ -193,6 +194,28 @@ async def test_both_bodies_pass_while_they_come(orders: Reached, api: ApiClient)
         words.put_nowait(b"")
         assert await answer.content.read() == b""
     assert orders.last_headers()["transfer-encoding"] == "chunked"
+
+
+async def test_an_idempotency_key_is_the_providers_affair(orders: Reached) -> None:
+    """What it answers is its own to repeat: we pass each request on, and keep no answer."""
+    for number in range(2):
+        answer = await orders.call("POST", body=b"%d" % number, headers={"Idempotency-Key": "k1"})
+        assert answer.status == 200
+    assert orders.last_headers()["idempotency-key"] == "k1"
+    assert len(orders.requests) == 2
+
+
+async def test_who_waits_for_the_rate_limit_and_leaves_frees_the_place(api: ApiClient, services: Services) -> None:
+    async with reached(api, rate_limit=[{"calls": 1, "seconds": 60}]) as orders:
+        assert (await orders.call()).status == 200
+        ((_, limiter),) = services.provider_calls.shared._limits._limiters.values()
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {api._key}"}) as session:
+            task = asyncio.create_task(session.get(f"{api.base_url}{GATEWAY}/{orders.id}/x"))
+            await eventually(lambda: any(limiter._waiting))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await eventually(lambda: not any(limiter._waiting), what="the place in the queue being free")
+    assert len(orders.requests) == 1
 
 
 @pytest.mark.parametrize("path", ["/head", "/stream"])
