@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,7 +10,7 @@ from crossdock.gateway.limit_ledger import Grant, Report
 from crossdock.gateway.limit_queue import QueuedLimiter
 from crossdock.gateway.limits import Permit, Priority, RateWindow
 from crossdock.gateway.local_limits import local_limiter
-from crossdock.kit.clock import SystemClock
+from crossdock.kit.clock import FixedClock, SystemClock
 from crossdock.kit.errors import UnavailableError
 from tests.waiting import eventually
 
@@ -121,7 +122,7 @@ async def test_leave_given_to_a_caller_that_has_just_gone_is_the_next_ones() -> 
         first, second = (asyncio.create_task(limiter.acquire(deadline=soon())) for _ in range(2))
         await eventually(lambda: source.reports and source.reports[-1].waiting == (0, 2, 0))
         source.permits = 1
-        limiter._received(await source.exchange(limiter._report()), CLOCK.monotonic())
+        limiter._received(await source.exchange(limiter._report()), CLOCK.monotonic(), asked_for=2)
         first.cancel()
         await second
     assert first.cancelled()
@@ -146,6 +147,27 @@ async def test_who_cannot_be_served_in_time_hears_so_at_once() -> None:
         assert 29 <= refused.value.retry_after_s <= 30
         assert not first.done()
         first.cancel()
+
+
+async def test_who_comes_while_the_source_is_asked_is_asked_for_at_once() -> None:
+    clock = FixedClock(datetime(2026, 11, 22, tzinfo=UTC))
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class SlowSource(Source):
+        async def exchange(self, report: Report) -> Grant:
+            asked.set()
+            await answer.wait()
+            return await super().exchange(report)
+
+    limiter = QueuedLimiter(source=SlowSource(permits=2), windows=TEN, clock=clock)
+    first = asyncio.create_task(limiter.acquire(deadline=30))
+    await asked.wait()
+    second = asyncio.create_task(limiter.acquire(deadline=30))
+    await asyncio.sleep(0)
+    answer.set()
+    # The clock stands still: nothing that has to be waited for would ever come.
+    await asyncio.gather(first, second)
+    await limiter.aclose()
 
 
 async def test_the_queue_is_bounded() -> None:

@@ -379,9 +379,9 @@ class QueuedLimiter:
             self._source_failed(error)
             await asyncio.sleep(_RETRY_S)
         else:
-            self._received(grant, now)
+            self._received(grant, now, asked_for=sum(report.waiting) + report.spare)
 
-    def _received(self, grant: Grant, asked_at: float) -> None:
+    def _received(self, grant: Grant, asked_at: float, *, asked_for: int) -> None:
         now = self._clock.monotonic()
         self._last_told = asked_at
         self._told_waiting = bool(grant.frees)
@@ -394,8 +394,10 @@ class QueuedLimiter:
         self._frees, self._frees_from = grant.frees, asked_at
         self._serve(now)
         self._refuse_the_hopeless(now)
+        # Who came while this was asked is asked for at once, unless there was too little already.
         next_s = grant.frees[0][0] if grant.frees else 0.0
-        self._ask_at = asked_at + min(max(next_s, _SHORTEST_POLL_S), LONGEST_POLL_S)
+        wait_s = min(max(next_s, _SHORTEST_POLL_S), LONGEST_POLL_S) if grant.permits < asked_for else 0.0
+        self._ask_at = asked_at + wait_s
 
     def _source_failed(self, error: Exception) -> None:
         """Nobody can say what is allowed: who waits is told so."""
