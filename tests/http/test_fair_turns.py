@@ -40,13 +40,29 @@ class Requests:
             self._leave.release()
 
 
-async def test_a_tenant_alone_has_as_much_in_hand_as_it_likes(clock: FixedClock) -> None:
+@pytest.mark.parametrize(("size", "in_hand"), [(1024, 256), (1024 * 1024, 1)])
+async def test_a_tenant_alone_has_much_in_hand(clock: FixedClock, size: int, in_hand: int) -> None:
     requests = Requests(FairTurns(clock=clock))
     async with asyncio.TaskGroup() as group:
-        for _ in range(100):
+        for _ in range(300):
+            group.create_task(requests.send(BIG, size))
+        await eventually(lambda: requests.in_hand == [BIG] * in_hand)
+        requests.let_go(300)
+
+
+async def test_who_has_something_in_hand_is_company_however_long_it_takes(clock: FixedClock) -> None:
+    requests = Requests(FairTurns(clock=clock))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(requests.send(SMALL))
+        for _ in range(9):
             group.create_task(requests.send(BIG))
-        await eventually(lambda: requests.in_hand == [BIG] * 100)
-        requests.let_go(100)
+        await eventually(lambda: requests.in_hand == [SMALL] + [BIG] * 8)
+        clock.advance(60)
+        late = group.create_task(requests.send(BIG))
+        await asyncio.sleep(0)
+        assert requests.in_hand == [SMALL] + [BIG] * 8
+        requests.let_go(11)
+    assert late.done()
 
 
 async def test_beside_another_each_has_its_share_and_nobody_waits_for_the_others_line(clock: FixedClock) -> None:

@@ -1,8 +1,8 @@
 """Turns for requests of many tenants, so that one who sends without pause does not keep the others waiting.
 
 All that a process has in hand shares one event loop and one group commit: whoever comes in waits behind it.
-One tenant alone may have as much in hand as it likes. As soon as another one comes, each may only have its
-share, and what is more waits for its own tenant's turn.
+One tenant alone may have much in hand, yet not so much that another one would wait for long behind it. As soon
+as that one comes, each may only have its share, and what is more waits for its own tenant's turn.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from crossdock.kit.clock import Clock
 
 # What may be in hand in all while several tenants send: enough to fill a commit, little enough to be done soon.
 _IN_HAND = 16
+# And while one sends alone: two commits of one megabyte, or as many connections as anyone has.
+_IN_HAND_ALONE = 256
 # A request is as much as one with a body of so many bytes: a batch takes as long as many requests do.
 _BYTES_OF_ONE = 8 * 1024
 # How long a tenant that has sent something is taken to send more.
@@ -84,9 +86,12 @@ class FairTurns:
 
     def _may_begin(self, line: _Line, weight: int) -> bool:
         """One request of each tenant always may, whatever it is."""
-        if not line.in_hand or self._clock.monotonic() >= self._company_until:
+        if not line.in_hand:
             return True
-        return line.in_hand + weight <= _IN_HAND // max(2, len(self._lines))
+        # Whoever has something in hand is company however long that takes.
+        alone = len(self._lines) == 1 and self._clock.monotonic() >= self._company_until
+        most = _IN_HAND_ALONE if alone else _IN_HAND // max(2, len(self._lines))
+        return line.in_hand + weight <= most
 
 
 def _weight(size: int) -> int:

@@ -29,6 +29,8 @@ from crossdock.observability import metrics
 
 IDEMPOTENCY_LIFE = timedelta(hours=24)
 _ROW_OVERHEAD_BYTES = 300
+# Hundreds of events share a commit at no cost; of more, those that come next would only wait the longer.
+_COMMIT_BYTES = 1024 * 1024
 # Subscriptions' filters run while events are planned: heavy ones must not keep leases from being renewed.
 _TURN_S = 0.01
 
@@ -146,7 +148,9 @@ class EventWriter:
         self._router = router
         self._clock = clock
         self._accept_sql = accept_sql(router.plan_sql)
-        self._group: GroupCommit[_Publication, list[Accepted]] = GroupCommit(self._commit, size_of=_size)
+        self._group: GroupCommit[_Publication, list[Accepted]] = GroupCommit(
+            self._commit, size_of=_size, max_batch_bytes=_COMMIT_BYTES
+        )
 
     def start(self) -> None:
         """Start accepting."""
