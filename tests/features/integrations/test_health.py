@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import select, update
 
 from crossdock.bootstrap import Services
+from crossdock.db.urls import libpq_url
 from crossdock.features.alerts.models import Alert, AlertKind
 from crossdock.features.integrations.health import CHECK_EVERY_S
 from crossdock.features.integrations.models import Integration
@@ -93,7 +95,8 @@ async def test_credentials_refused_three_times_want_a_persons_review(
     await _rounds(services, clock)
     assert len(provider.requests) == asked
     provider.status = None
-    assert (await desk.act(made["id"], "enable")).json["status"] == "active"
+    enabled = (await desk.act(made["id"], "enable")).json
+    assert enabled["status"] == "active", enabled["test"]
     assert await _alerts(services, tenant) == [(AlertKind.CHECK_FAILING.value, made["id"], True)]
 
 
@@ -111,6 +114,23 @@ async def test_two_workers_do_not_check_the_same_and_a_slow_one_holds_up_no_othe
     assert len(provider.requests) == asked + 3
     provider.hold.set()
     await first
+
+
+async def test_one_to_which_something_is_just_being_added_is_checked_all_the_same(
+    desk: Desk, services: Services, tenant: Account, clock: FixedClock, provider: StandIn, database_url: str
+) -> None:
+    made = await desk.create()
+    asked = len(provider.requests)
+    owner = await asyncpg.connect(libpq_url(database_url))
+    try:
+        async with owner.transaction():
+            # As everything does that refers to the integration.
+            held = "SELECT FROM integrations WHERE tenant_id = $1 AND id = $2 FOR KEY SHARE"
+            await owner.execute(held, tenant.tenant_id, parse_id(IdKind.INTEGRATION, made["id"]))
+            await _rounds(services, clock)
+    finally:
+        await owner.close()
+    assert len(provider.requests) == asked + 1
 
 
 async def test_one_whose_secret_cannot_be_opened_keeps_no_other_from_its_check(

@@ -27,7 +27,8 @@ _MOST_CLAIMED = 200
 
 _log = structlog.get_logger(__name__)
 
-# Taking is putting off: a worker that dies with some of them in hand leaves them to the next round.
+# Taking is putting off: a worker that dies with some of them in hand leaves them to the next round. The weaker lock
+# lets those be taken to which something else is just being added, such as the ledger of its rate limit.
 # No stronger lock than the update takes: a row of the call log that names the integration must not hide it.
 _CLAIM = """
 UPDATE integrations AS i SET check_due_at = $1 + make_interval(secs => $2)

@@ -42,7 +42,7 @@ class IntegrationRepository:
     async def find(self, integration_id: UUID, *, locked: bool = False) -> Integration | None:
         """The integration of this id; `locked` against changes by others."""
         query = select(Integration).where(Integration.id == integration_id)
-        return await self._session.scalar(query.with_for_update() if locked else query)
+        return await self._session.scalar(query.with_for_update(key_share=True) if locked else query)
 
     async def active_in_category(self, integration: Integration) -> Integration | None:
         """The other one that is active in the integration's exclusive category and environment, locked."""
@@ -53,7 +53,7 @@ class IntegrationRepository:
             Integration.exclusive,
             Integration.id != integration.id,
         )
-        return await self._session.scalar(query.with_for_update())
+        return await self._session.scalar(query.with_for_update(key_share=True))
 
     def add(self, row: Integration | IntegrationLogEntry) -> None:
         """Add an integration, or a line to its log."""
