@@ -15,6 +15,7 @@ BASE = "https://api.example.com/v1/"
         ("orders", "", "https://api.example.com/v1/orders"),
         ("/orders/7", "a=1&b=%20", "https://api.example.com/v1/orders/7?a=1&b=%20"),
         ("/orders", (("q", "a b&c"),), "https://api.example.com/v1/orders?q=a+b%26c"),
+        ("/orders", 'q="a b"'.replace(" ", "+"), 'https://api.example.com/v1/orders?q="a+b"'),
         ("/files/a%2Fb.txt", "", "https://api.example.com/v1/files/a%2Fb.txt"),
         ("/.well-known/x..y/...", "", "https://api.example.com/v1/.well-known/x..y/..."),
         ("//evil.example/x", "", "https://api.example.com/v1//evil.example/x"),

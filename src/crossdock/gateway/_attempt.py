@@ -23,11 +23,12 @@ class Attempt:
     """Ends once, by `end`, whatever happens; what it holds until then, it gives back then."""
 
     __slots__ = (
+        "_answered_at",
         "_clock",
         "_ended",
         "_places",
         "_policy",
-        "_sent",
+        "_sent_at",
         "_sink",
         "_span",
         "_started",
@@ -54,7 +55,9 @@ class Attempt:
         self._clock = clock
         self._places: Places | None = None
         self._started = clock.monotonic()
-        self._ended = self._sent = False
+        self._sent_at: float | None = None
+        self._answered_at: float | None = None
+        self._ended = False
         self._span = TRACER.start_span(record.method, kind=SpanKind.CLIENT)
 
     def takes(self, places: Places) -> None:
@@ -63,13 +66,13 @@ class Attempt:
 
     def sends(self, draft: Draft, signer: Signer) -> None:
         """It is about to go out like this."""
-        self.signer, self._sent = signer, True
+        self.signer, self._sent_at = signer, self._clock.monotonic()
         record = self.record
         record.secrets, record.request_headers = signer.secrets, draft.headers
 
     def answered(self, response: StreamedResponse) -> None:
         """The head of an answer is there."""
-        self.response = response
+        self.response, self._answered_at = response, self._clock.monotonic()
         if self.permit is not None:
             self.permit.arrived()
         self.record.status, self.record.remote_address = response.status, response.remote_address
@@ -83,19 +86,22 @@ class Attempt:
             self.response.close()
         duration_s = self._clock.monotonic() - self._started
         never_left = isinstance(error, TransportError) and not error.maybe_sent
-        self._settle(verdict, duration_s, arrived=self._sent and not never_left)
+        self._settle(verdict, arrived=self._sent_at is not None and not never_left)
         self._write_down(verdict, error, duration_s, stale=stale)
         self._end_span(verdict)
         _COUNTED[verdict.outcome].inc()
         metrics.CALL_S.observe(duration_s)
 
-    def _settle(self, verdict: Verdict, duration_s: float, *, arrived: bool) -> None:
+    def _settle(self, verdict: Verdict, *, arrived: bool) -> None:
         if self._places is not None:
             self._places.give_back()
         if self.permit is not None:
             (self.permit.arrived if arrived else self.permit.unused)()
         if self.admission is None:
             return
+        # Neither our own waits nor how long an answer goes on say anything against the provider.
+        began, answered = self._sent_at or self._started, self._answered_at or self._clock.monotonic()
+        duration_s = answered - began
         if verdict.healthy is None:
             self.admission.abandoned()
         elif verdict.healthy:

@@ -10,7 +10,7 @@ from crossdock.gateway.errors import PathRefusedError
 _MAX_CHARACTERS = 16 * 1024
 # What may stand in a request line; `?` and `#` would end the path, `\` is a slash to some servers.
 _PATH = re.compile(r"(?:[!$&-;=@-Z\[\]^-~]|%[0-9A-Fa-f]{2})*")
-_QUERY = re.compile(r"[!$-~]*")
+_QUERY = re.compile(r"[!\"$-~]*")
 _SEPARATORS = re.compile(rb"[/\\]")
 # A segment's parameters (RFC 3986, section 3.3) are cut off by some servers before they look for dots.
 _DOTS = re.compile(rb"\.{1,2}(?:;.*)?", re.DOTALL)

@@ -146,3 +146,39 @@ async def test_a_stream_that_breaks_off_counts_against_the_provider(
         with pytest.raises(BreakerOpenError):
             await client.request(GET)
     assert (log.records[0].outcome, log.records[0].response_body) == (Outcome.INTERRUPTED, b"abc")
+
+
+class Durations:
+    """A breaker that notes how long calls took."""
+
+    def __init__(self) -> None:
+        self.noted: list[float] = []
+
+    async def admit(self) -> "Durations":
+        return self
+
+    def succeeded(self, duration_s: float) -> None:
+        self.noted.append(duration_s)
+
+    def failed(self, duration_s: float) -> None:
+        self.noted.append(duration_s)
+
+    def abandoned(self) -> None:
+        self.noted.append(-1)
+
+
+async def test_the_breaker_hears_neither_of_our_waits_nor_of_how_long_an_answer_goes_on(
+    client_of: Maker, clock: FixedClock
+) -> None:
+    class SlowLimit(Limit):
+        async def acquire(self, *, priority: Priority = Priority.NORMAL, deadline: float) -> Limit:
+            clock.advance(30)
+            return await super().acquire(priority=priority, deadline=deadline)
+
+    breaker = Durations()
+    async with provider(OK) as (there, _):
+        client = client_of(there, breaker=breaker, limiter=SlowLimit())
+        async with client.stream(GET) as reply:
+            clock.advance(30)
+            await reply.read()
+    assert breaker.noted == [0]

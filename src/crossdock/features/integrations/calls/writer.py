@@ -23,7 +23,7 @@ from crossdock.observability import metrics
 
 # Calls gather for so long, or until so many are there: a transaction for each would cost more than the call.
 _GATHER_S = 0.1
-_MOST_AT_ONCE = 500
+_MOST_AT_ONCE = 200  # more would hold up others while they are put together
 _RETRY_S = 1.0
 # Masking takes as long as a call: between so many, others have their turn. The more wait, the more at a time, or under
 # load, when others take long turns, the log would fall behind the calls.
