@@ -22,8 +22,9 @@ from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import IdKind, format_id, new_uuid
 
-_AT_ONCE = 20
-_MOST_CLAIMED = 200
+# Enough that those which hang, half a minute each, do not make the others late by much.
+_AT_ONCE = 100
+_MOST_CLAIMED = 500
 
 _log = structlog.get_logger(__name__)
 
