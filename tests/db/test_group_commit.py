@@ -185,3 +185,36 @@ async def test_who_only_put_something_is_told_of_it_once_even_when_the_rest_of_i
     await group.stop()
     assert told[0] == ("first", "first")
     assert [(text, type(answer)) for text, answer in told[1:]] == [("second", UnavailableError)]
+
+
+@pytest.mark.parametrize("outcome", ["answer", "refusal"])
+async def test_one_whose_answer_is_received_badly_is_no_harm_to_the_others(outcome: str) -> None:
+    store = Store(refuses=lambda _batch: UnavailableError() if outcome == "refusal" else None)
+
+    def careless(_answer: str | Exception) -> None:
+        raise ZeroDivisionError
+
+    heard: list[str | Exception] = []
+    async with running(store, is_open=False, committers=1) as group:
+        group.put("first", careless)
+        group.put("second", heard.append)
+        store.door.set()
+        await eventually(lambda: heard)
+        store.refuses = lambda _batch: None
+        assert await group.submit("third") == "THIRD"
+
+
+async def test_what_is_dropped_at_a_stop_takes_no_room_after_the_next_start() -> None:
+    store = Store()
+    async with running(store, is_open=False, committers=1, max_waiting_bytes=100) as group:
+        held_up = asyncio.create_task(group.submit("held-up"))
+        await eventually(lambda: store.waiting == 1)
+        dropped = [asyncio.create_task(group.submit("x" * 40)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await group.stop()
+        outcomes = await asyncio.gather(held_up, *dropped, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+        store.door.set()
+        group.start()
+        again = [asyncio.create_task(group.submit("y" * 45)) for _ in range(2)]
+        assert await asyncio.gather(*again) == ["Y" * 45] * 2

@@ -12,7 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import structlog
+
 from crossdock.kit.errors import UnavailableError
+
+_log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -27,9 +31,13 @@ class _Waiting(Generic[Item, Answer]):
 
     def answer(self, answer: Answer | Exception) -> None:
         """Tell whoever waits, once."""
-        if not self.over:
-            self.over = True
+        if self.over:
+            return
+        self.over = True
+        try:
             self.answered(answer)
+        except Exception:  # noqa: BLE001 - the others wait for their answers, and all who come later for a commit
+            _log.exception("answer_received_badly")
 
 
 class GroupCommit(Generic[Item, Answer]):
@@ -79,6 +87,7 @@ class GroupCommit(Generic[Item, Answer]):
         while self._waiting:
             stopped = UnavailableError("Crossdock is stopping; nothing was stored. Try again.")
             self._waiting.popleft().answer(stopped)
+        self._waiting_bytes = 0
 
     async def submit(self, item: Item) -> Answer:
         """Wait until the item is committed, and return its answer."""
