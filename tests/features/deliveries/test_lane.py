@@ -213,6 +213,35 @@ def test_in_an_ordered_lane_the_one_that_failed_goes_first_again_and_alone() -> 
     assert lane.wait_s(NOW, 0) is None
 
 
+@pytest.mark.parametrize("how", ["abandoned", "not recorded"])
+@pytest.mark.parametrize("reading", [False, True])
+def test_in_an_ordered_lane_none_overtakes_the_one_that_only_the_database_has(
+    how: str,
+    reading: bool,  # noqa: FBT001 - pytest passes it
+) -> None:
+    lane = read_empty(new_lane(ordered=True))
+    for number in (1, 2):
+        lane.offer(pending(number))
+    taken = lane.take(0)
+    if reading:
+        lane.look_again()
+        lane.start_reading()
+    if how == "abandoned":
+        lane.abandon(taken)
+    else:
+        lane.answered(taken)
+        lane.not_recorded(taken)
+    if reading:
+        # The database was asked for what was not known then: the first was.
+        lane.fill([pending(3)], more=False, next_due=None)
+    assert lane.wait_s(NOW, 0) is None
+    assert (lane.unsettled, lane.queued_bytes, lane.in_flight) == (0, 0, 0)
+    assert lane.hungry(NOW)
+    lane.start_reading()
+    lane.fill([pending(number) for number in (1, 2, 3)], more=False, next_due=None)
+    assert lane.take(0).id.int == 1
+
+
 @pytest.mark.parametrize("state", ["leaving", "lost", "stale", "paused"])
 def test_a_lane_that_may_not_send_starts_nothing(state: str) -> None:
     lane = read_empty(new_lane())
@@ -262,7 +291,7 @@ def at_second(second: int) -> datetime:
 
 
 OFTEN = ["publish", "start", "record", "answer of read"]
-SELDOM = ["publish elsewhere", "read", "end", "fail", "tick"]
+SELDOM = ["publish elsewhere", "read", "end", "fail", "tick", "abandon", "lose"]
 STEPS = st.lists(st.sampled_from([*OFTEN, *OFTEN, *SELDOM]), min_size=40, max_size=120)
 
 
@@ -319,6 +348,10 @@ class _Model:
             self.unrecorded.append((one, step == "end"))
         elif step == "record" and self.unrecorded:
             self.record(*self.unrecorded.pop(0))
+        elif step == "abandon" and self.under_way:
+            self.lane.abandon(self.under_way.pop(0))
+        elif step == "lose" and self.unrecorded:
+            self.lane.not_recorded(self.unrecorded.pop(0)[0])
         elif step == "tick":
             self.now += 1
 

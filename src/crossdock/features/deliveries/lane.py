@@ -89,6 +89,7 @@ class Lane:
     stale: set[object] = field(default_factory=set)
     lost: bool = False
     idle_since: float | None = None
+    _read_outdated: bool = False
     _offered_while_reading: list[Pending] = field(default_factory=list)
 
     @property
@@ -150,7 +151,7 @@ class Lane:
 
     def fill(self, rows: list[Pending], *, more: bool, next_due: datetime | None) -> None:
         """Take the database's answer: what is due, whether there is more, and when the next one is due."""
-        for pending in rows:
+        for pending in () if self._read_outdated else rows:
             self._append_new(pending)
         if not (more or self.more):
             for pending in self._offered_while_reading:
@@ -273,9 +274,13 @@ class Lane:
     def _back_in_database(self, pending: Pending) -> None:
         self.known.discard(pending.id)
         self.more = True
+        if pending.in_order:
+            # What comes behind it must not go first: it is all read again, and what is being read was asked too early.
+            self.drop_queue()
+            self._read_outdated = self.reading
 
     def _end_reading(self) -> None:
-        self.reading = False
+        self.reading = self._read_outdated = False
         self._offered_while_reading.clear()
 
     def _append_new(self, pending: Pending) -> None:
