@@ -342,14 +342,10 @@ class _Model:
             self.answer = None
         elif step == "start" and self.lane.wait_s(at_second(self.now), 0) == 0:
             self.start()
-        elif step in {"end", "fail"} and self.under_way:
-            one = self.under_way.pop(0)
-            self.lane.answered(one)
-            self.unrecorded.append((one, step == "end"))
+        elif step in {"end", "fail", "abandon"} and self.under_way:
+            self.end(self.under_way.pop(0), step)
         elif step == "record" and self.unrecorded:
             self.record(*self.unrecorded.pop(0))
-        elif step == "abandon" and self.under_way:
-            self.lane.abandon(self.under_way.pop(0))
         elif step == "lose" and self.unrecorded:
             self.lane.not_recorded(self.unrecorded.pop(0)[0])
         elif step == "tick":
@@ -363,6 +359,13 @@ class _Model:
         self.under_way.append(taken)
         slots = 1 if self.ordered else self.lane.destination.max_concurrency
         assert len(self.under_way) + (len(self.unrecorded) if self.ordered else 0) <= slots
+
+    def end(self, one: Pending, step: str) -> None:
+        if step == "abandon":
+            self.lane.abandon(one)
+        else:
+            self.lane.answered(one)
+            self.unrecorded.append((one, step == "end"))
 
     def record(self, one: Pending, well: bool) -> None:  # noqa: FBT001 - a test's own step
         number = one.id.int
