@@ -2,7 +2,15 @@
 
 import pytest
 
-from crossdock.observability.masking import is_private_name, mask_members, without_personal_values, without_secrets
+from crossdock.observability.masking import (
+    covered,
+    field_spans,
+    is_private_name,
+    mask_members,
+    shown,
+    without_personal_values,
+    without_secrets,
+)
 from crossdock.observability.redaction import MASK
 
 
@@ -87,3 +95,21 @@ def test_members_are_masked_at_every_depth_whatever_they_hold() -> None:
 def test_a_known_secret_is_masked_however_it_is_written(written: str) -> None:
     secrets = ["s3cr/et+1", "s3cr/et 1"]
     assert without_secrets(f"a={written}&b=2", secrets) == f"a={MASK}&b=2"
+
+
+def test_what_is_nested_in_what_is_hidden_is_not_read_over_and_over() -> None:
+    text = '"token":[' * 2000
+    spans = list(field_spans(text))
+    assert len(spans) < 20
+    assert shown(covered(text, spans)) == f'"token":{MASK}'
+
+
+def test_what_follows_more_nesting_than_is_read_is_hidden() -> None:
+    nested = '{"token":' * 100 + '"a secret"' + "}" * 100
+    assert shown(covered(nested, field_spans(nested))) == f'{{"token":{MASK}'
+    behind = nested + ' "password":"another secret"'
+    assert "another secret" not in covered(behind, field_spans(behind))
+
+
+def test_places_that_overlap_are_covered_once_and_nothing_moves() -> None:
+    assert covered("0123456789", [(6, 8), (1, 4), (2, 3), (3, 5)]).replace("\ue000", "_") == "0____5__89"

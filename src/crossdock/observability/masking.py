@@ -20,8 +20,11 @@ _JSON_PLAIN = re.compile(r"[^,\]}\s\"]*")
 _JSON_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _XML_FIELD = re.compile(r"<(?:[\w.-]+:)?([\w.-]{1,200})[^<>]{0,500}>([^<]*)")
 _FORM_FIELD = re.compile(r"(?:^|&)([^&=]{1,300})=([^&]*)")
-_PART = re.compile(r'name="([^"]{1,200})"[^\n]*\n(?:[^\r\n]+\r?\n)*\r?\n(.*?)(?=\r?\n--|\Z)', re.DOTALL)
+_PART = re.compile(r'name="([^"]{1,200})"[^\n]{0,500}\n(?:[^\r\n]{1,500}\r?\n){0,8}\r?\n(.*?)(?=\r?\n--|\Z)', re.DOTALL)
 _QUERY_FIELD = re.compile(r"(?<=[?&;])([^?&;=]{1,300})=([^?&;]*)")
+
+# Lists and objects to be hidden may lie in each other; of a text that is read more often than so, the rest is hidden.
+_MOST_READINGS = 8
 
 # Names of fields in camelCase, snake_case and the rest, read without their separators.
 _SEPARATORS = re.compile(r"[-_. ]")
@@ -72,9 +75,12 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
 
 def covered(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """The text, as long as before, with something else in these places; `shown` puts masks there."""
+    parts, at = [], 0
     for begin, end in sorted(spans):
-        text = text[:begin] + _FILLER * (end - begin) + text[end:]
-    return text
+        if end > at:
+            parts += [text[at:begin], _FILLER * (end - max(begin, at))]
+            at = end
+    return "".join([*parts, text[at:]])
 
 
 def shown(text: str) -> str:
@@ -139,9 +145,16 @@ def _written(secret: str) -> Sequence[str]:
 
 
 def _json_spans(text: str, hides: Callable[[str], bool]) -> Iterator[tuple[int, int]]:
+    left = _MOST_READINGS * len(text)
     for name in _JSON_NAME.finditer(text):
         if hides(name[2]):
-            yield name.end(), _end_of_value(text, name.end(), name[1])
+            begin = name.end()
+            end = _end_of_value(text, begin, name[1])
+            left -= end - begin
+            if left < 0:
+                yield begin, len(text)
+                return
+            yield begin, end
 
 
 def _end_of_value(text: str, start: int, escape: str) -> int:
