@@ -1,10 +1,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from crossdock.db.engine import Database
-from crossdock.features.integrations.shared.breaker_store import calm
+from crossdock.features.integrations.shared.breaker_store import PROBE_LEASE_S, BreakerStore, BreakerView, calm
 from crossdock.features.integrations.shared.limits import CallKey
 from crossdock.gateway.breaker import BreakerPolicy
 from crossdock.gateway.errors import BreakerOpenError
@@ -241,6 +242,42 @@ async def test_without_a_database_calls_go_on_by_what_was_known(
         await fail(here, 3)
     await fail(here, 2)
     await eventually(refuses(here), what="the refusal")
+
+
+async def test_a_fault_that_nobody_foresaw_does_not_end_the_counting(
+    breakers: tuple[CallBreaker, CallBreaker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, _ = breakers
+    faults: list[object] = []
+
+    async def faulty(*arguments: object) -> BreakerView:
+        faults.append(arguments)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BreakerStore, "count", faulty)
+        await fail(here)
+        await eventually(lambda: faults)
+    await fail(here, 5)
+    await eventually(refuses(here), what="the refusal")
+
+
+async def test_a_clock_that_was_set_back_keeps_no_breaker_open_for_longer_than_it_may_be(
+    breakers: tuple[CallBreaker, CallBreaker], database: Database, key: CallKey
+) -> None:
+    await fail(breakers[0], 5)
+    await eventually(refuses(breakers[0]))
+    await query(
+        database.dsn,
+        "UPDATE call_breakers SET open_until = now() + interval '1 day', probe_until = now() + interval '1 day'",
+    )
+    store = BreakerStore(database=database)
+    view = await store.read(key, POLICY)
+    assert (view.open_s, view.probing_s) == (POLICY.open_s, PROBE_LEASE_S)
+    # And each look does not begin the time anew.
+    assert (await store.claim_probe(key, POLICY))[0] is None
+    (row,) = await query(database.dsn, "SELECT open_until - now() AS open FROM call_breakers")
+    assert row["open"] <= timedelta(seconds=POLICY.open_s)
 
 
 async def test_a_person_who_says_that_it_works_again_makes_all_forget(

@@ -21,6 +21,8 @@ from crossdock.gateway.shared_breaker import CallEnd, count_end
 from crossdock.kit.ids import IdKind, format_id, new_uuid
 
 CHANGE_KIND = "call_breaker"
+# Another may try the provider out when the process of the one who does has been silent for so long.
+PROBE_LEASE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +97,22 @@ class BreakerStore:
             await self._store(connection, key, row, tell=row.view().failing and not was_failing)
             return row.view()
 
-    async def claim_probe(
-        self, key: CallKey, policy: BreakerPolicy, *, lease_s: float
-    ) -> tuple[UUID | None, BreakerView]:
-        """Leave to try the provider out, for this long, unless another does; and how the breaker stands."""
+    async def claim_probe(self, key: CallKey, policy: BreakerPolicy) -> tuple[UUID | None, BreakerView]:
+        """Leave to try the provider out, for a lease, unless another does; and how the breaker stands."""
         async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
             row = await self._locked(connection, key, policy)
             if row is None:
                 return None, BreakerView()
             if row.probing or not row.breaker.allows(row.now) or row.breaker.state is BreakerState.CLOSED:
                 return None, row.view()
-            row.probe_id, row.probe_until = new_uuid(), row.now + timedelta(seconds=lease_s)
+            row.probe_id, row.probe_until = new_uuid(), row.now + timedelta(seconds=PROBE_LEASE_S)
             await self._store(connection, key, row, tell=False)
             return row.probe_id, row.view()
 
-    async def renew_probe(self, key: CallKey, probe_id: UUID, *, lease_s: float) -> None:
+    async def renew_probe(self, key: CallKey, probe_id: UUID) -> None:
         """A probe takes longer; its place is held."""
         async with self._database.pool(Role.WORKER).acquire() as connection:
-            await connection.execute(_RENEW, key.tenant_id, key.integration_id, probe_id, lease_s)
+            await connection.execute(_RENEW, key.tenant_id, key.integration_id, probe_id, PROBE_LEASE_S)
 
     @staticmethod
     async def _locked(connection: Connection, key: CallKey, policy: BreakerPolicy) -> _Row | None:
@@ -120,7 +120,15 @@ class BreakerStore:
         if row is None:
             await connection.execute(_MAKE, key.tenant_id, key.integration_id)
             row = await connection.fetchrow(f"{_READ} FOR UPDATE", key.tenant_id, key.integration_id)
-        return None if row is None else _row(row, policy)
+        if row is None:
+            return None
+        made = _row(row, policy)
+        stored = (row["open_until"], row["probe_until"])
+        if stored != (made.breaker.open_until, made.probe_until):
+            await connection.execute(
+                _SET_BACK, key.tenant_id, key.integration_id, made.breaker.open_until, made.probe_until
+            )
+        return made
 
     async def _store(self, connection: Connection, key: CallKey, row: _Row, *, tell: bool) -> None:
         saved = row.breaker.save_all()
@@ -188,16 +196,23 @@ async def _announce(connection: Connection, key: CallKey, row: _Row) -> None:
 
 
 def _row(row: Any, policy: BreakerPolicy) -> _Row:  # noqa: ANN401 - asyncpg's record, typed as anything
+    open_until = _bounded(row["open_until"], row["now"], policy.open_s)
     saved = {
         "state": row["state"],
-        "open_until": row["open_until"].isoformat() if row["open_until"] else None,
+        "open_until": open_until.isoformat() if open_until else None,
         "failures": 0,
         "successes": 0,
         "window": [],
         **msgspec.json.decode(row["counts"]),
     }
     breaker = Breaker(policy, saved)
-    return _Row(breaker, breaker.state, row["probe_id"], row["probe_until"], row["now"])
+    probe_until = _bounded(row["probe_until"], row["now"], PROBE_LEASE_S)
+    return _Row(breaker, breaker.state, row["probe_id"], probe_until, row["now"])
+
+
+def _bounded(moment: datetime | None, now: datetime, most_s: float) -> datetime | None:
+    """What a clock said that was set back since must not hold for longer than it ever may."""
+    return None if moment is None else min(moment, now + timedelta(seconds=most_s))
 
 
 _READ = """
@@ -217,6 +232,10 @@ UPDATE call_breakers
    SET state = $3, counts = $4::text::jsonb, open_until = $5, probe_id = $6, probe_until = $7,
        changed_at = CASE WHEN $8 THEN now() ELSE changed_at END
  WHERE tenant_id = $1 AND integration_id = $2
+"""
+
+_SET_BACK = """
+UPDATE call_breakers SET open_until = $3, probe_until = $4 WHERE tenant_id = $1 AND integration_id = $2
 """
 
 _RENEW = """

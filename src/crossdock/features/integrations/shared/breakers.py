@@ -13,14 +13,18 @@ import structlog
 
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import CONNECTION_LOST, Database
-from crossdock.features.integrations.shared.breaker_store import CHANGE_KIND, BreakerStore, BreakerView, TrackedEnd
+from crossdock.features.integrations.shared.breaker_store import (
+    CHANGE_KIND,
+    PROBE_LEASE_S,
+    BreakerStore,
+    BreakerView,
+    TrackedEnd,
+)
 from crossdock.features.integrations.shared.limits import CallKey
 from crossdock.gateway.breaker import BreakerPolicy, BreakerState
 from crossdock.gateway.shared_breaker import Admission, CallEnd, End, TrackedAdmission, refusal
 from crossdock.kit.clock import Clock
 
-# Another may try the provider out when the process of the one who does has been silent for so long.
-PROBE_LEASE_S = 15.0
 # A probe that nobody ends, because its caller forgot it, is given up with the longest timeout a call can have.
 _MOST_RENEWALS = 60
 _COUNT_EVERY_S = 0.25
@@ -106,7 +110,7 @@ class SharedBreaker:
         self._claiming = True
         notices = self._notices
         try:
-            probe_id, view = await self._store.claim_probe(self._key, self.policy, lease_s=PROBE_LEASE_S)
+            probe_id, view = await self._store.claim_probe(self._key, self.policy)
         except CONNECTION_LOST:
             raise refusal(_RETRY_S) from None
         finally:
@@ -133,7 +137,7 @@ class SharedBreaker:
         for _ in range(_MOST_RENEWALS):
             await asyncio.sleep(PROBE_LEASE_S / 3)
             with suppress(*CONNECTION_LOST):
-                await self._store.renew_probe(self._key, probe_id, lease_s=PROBE_LEASE_S)
+                await self._store.renew_probe(self._key, probe_id)
 
     # Counting
 
@@ -166,6 +170,8 @@ class SharedBreaker:
         except asyncio.CancelledError:
             self._unwritten = [*ends, *self._unwritten]
             raise
+        except Exception:  # noqa: BLE001 - these are lost; what comes later must be counted all the same
+            _log.exception("breaker_count_broke", integration_id=str(self._key.integration_id))
         else:
             self._see(view, notices)
         self._writing = None
