@@ -231,3 +231,26 @@ def test_never_more_than_the_limit_arrive_in_any_window_whoever_calls_and_howeve
 def test_a_window_that_lets_nothing_through_is_refused(calls: int, seconds: float) -> None:
     with pytest.raises(ValueError, match="rate limit"):
         RateWindow(calls, seconds)
+
+
+def test_a_clock_that_is_set_back_neither_holds_anybody_up_nor_lets_more_through() -> None:
+    process = Process(ledger())
+    process.ask(5_000, 0, 60)
+    process.arrive(5_002, 60)
+    process.ask(5_003, 0, 40)
+    process.ask(5_003, pause_s=3)
+    # The same moment by a clock that is an hour behind; then it goes on from there.
+    hour_earlier = 5_003 - 3_600
+    assert process.ask(hour_earlier, 0, 1).pause_s == 3
+    assert process.ask(hour_earlier + 8.9, 0, 100).permits == 0
+    assert process.ask(hour_earlier + 9, 0, 100).permits == 60
+
+
+def test_a_dead_holder_is_noticed_after_its_lease_by_a_clock_that_was_set_back() -> None:
+    held = ledger()
+    Process(held, "dead").ask(5_000, 0, 100, lease_s=15)
+    other = Process(held, "living")
+    assert other.ask(1_000, 0, 1).permits == 0
+    assert other.ask(1_014.9, 0, 1).permits == 0
+    assert other.ask(1_015, 0, 1).permits == 0
+    assert other.ask(1_025, 0, 1).permits == 1

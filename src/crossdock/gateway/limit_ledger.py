@@ -43,7 +43,7 @@ class LedgerState(msgspec.Struct, omit_defaults=True):
     """Everything a ledger remembers.
 
     `arrivals` has, by a window's seconds, slots of `[first, latest, calls]`; `budget` is what the
-    provider said is left, until `budget_until`.
+    provider said is left, until `budget_until`. `told_at` is when anybody told or asked last.
     """
 
     arrivals: dict[str, list[list[float]]] = {}
@@ -51,6 +51,7 @@ class LedgerState(msgspec.Struct, omit_defaults=True):
     paused_until: float = 0
     budget: int = 0
     budget_until: float = 0
+    told_at: float = 0
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -91,6 +92,9 @@ class Ledger:
     def exchange(self, holder: str, report: Report, now: float) -> Grant:
         """Take a holder's report, and give it what it may have now."""
         state = self._state
+        if now < state.told_at:
+            self._set_back(state.told_at - now)
+        state.told_at = now
         self._expire(now)
         mine = state.holders.setdefault(holder, Holder())
         mine.open = report.open
@@ -214,6 +218,20 @@ class Ledger:
             else:
                 slot[1] = max(slot[1], moment)
                 slot[2] += calls
+
+    def _set_back(self, by_s: float) -> None:
+        """The clock was set back, and everything goes back with it: by the old times nobody would get anything."""
+        state = self._state
+        state.paused_until -= by_s
+        state.budget_until -= by_s
+        for holder in state.holders.values():
+            holder.lease_until -= by_s
+            holder.waiting_until -= by_s
+            holder.served_at -= by_s
+        state.arrivals = {
+            key: [[first - by_s, latest - by_s, calls] for first, latest, calls in slots]
+            for key, slots in state.arrivals.items()
+        }
 
     def _expire(self, now: float) -> None:
         state = self._state
