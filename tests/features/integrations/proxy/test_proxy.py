@@ -292,3 +292,30 @@ class TestWithASmallBound:
         orders.answering = answering
         answer = await orders.call()
         assert (answer.status, answer.json["code"]) == (502, "reply_too_large")
+
+
+@pytest.mark.parametrize(
+    "name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x_http_method_override"]
+)
+async def test_who_may_only_read_does_not_write_by_a_header_that_names_another_method(
+    orders: Reached, name: str
+) -> None:
+    assert (await orders.call("GET", headers={name: "DELETE", "X-Own": "c"})).status == 200
+    assert name.lower() not in orders.last_headers()
+    assert orders.last_headers()["x-own"] == "c"
+    assert (await orders.call("POST", body=b"x", headers={name: "PATCH"})).status == 200
+    assert orders.last_headers()[name.lower()] == "PATCH"
+
+
+async def test_no_cache_between_keeps_an_answer_for_others(orders: Reached) -> None:
+    async def answering(visit: Visit, _request: bytes) -> None:
+        sent = (
+            "Cache-Control: public, s-maxage=600\r\nSurrogate-Control: max-age=600\r\nCDN-Cache-Control: max-age=9\r\n"
+        )
+        await visit.answer(b"mine", headers=sent)
+
+    orders.answering = answering
+    answer = await orders.call()
+    assert "private" in answer.headers["Cache-Control"]
+    assert "public" not in answer.headers["Cache-Control"]
+    assert not {"Surrogate-Control", "CDN-Cache-Control"} & set(answer.headers)

@@ -148,7 +148,7 @@ def _asked_for(scope: Scope) -> tuple[UUID, str]:
 
 
 async def _call(scope: Scope, provider: Provider, path: str, body: _Body) -> Call:
-    headers = onward(scope["headers"])
+    headers = onward(scope["headers"], reads=scope["method"] in SAFE_METHODS)
     key = next((value for name, value in headers if name == "idempotency-key"), None)
     if key is not None and provider.connection.manifest.idempotency_header is not None:
         # Under the provider's own name for it.
