@@ -60,12 +60,26 @@ async def test_the_secret_is_used_and_stays_where_it_is(
 
 
 @pytest.mark.parametrize("changes", [{"store": "nowhere"}, {"path": "providers/none"}, {"field": "other"}])
-async def test_a_reference_that_leads_nowhere_is_told(
+async def test_a_reference_that_leads_nowhere_is_a_test_that_failed(
     desk: Desk, reference: dict[str, str], changes: dict[str, str]
 ) -> None:
     answer = await desk.post(**desk.wanted(credentials={"api_key": reference | changes}))
-    told = answer.body.decode()
-    assert "no secret store named" in told or "no such secret" in told or "no field" in told, (answer.status, told)
+    assert answer.status == 201, answer.body  # it is there, and says what it waits for
+    told = answer.json["test"]["message"]
+    assert "no secret store named" in told or "no such secret" in told or "no field" in told, told
+    assert answer.json["status"] == "pending_validation"
+    assert answer.json["status_reason"] == told
+    assert (await desk.act(answer.json["id"], "test")).json["message"] == told
+
+
+async def test_a_secret_that_is_gone_from_its_store_is_a_check_that_failed(
+    desk: Desk, reference: dict[str, str], openbao: OpenBao, services: Services, clock: AheadClock
+) -> None:
+    made = await desk.create(credentials={"api_key": reference})
+    openbao.put(reference["path"], other="field")
+    clock.move(301)
+    await services.integrations.checks.run()
+    assert (await desk.read(made["id"]))["health"] == "degraded"
 
 
 async def test_a_secret_that_was_changed_in_its_store_is_noticed_when_the_old_one_is_refused(

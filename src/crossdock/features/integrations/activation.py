@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from crossdock.db.audit import Actor
 from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
-from crossdock.features.integrations.connections import Connection, ConnectionLoader
+from crossdock.features.integrations.connections import ConnectionLoader
 from crossdock.features.integrations.credentials import Credentials, dump
 from crossdock.features.integrations.errors import (
     CategoryTakenError,
@@ -66,17 +66,19 @@ class Activation:
 
     async def test(self, tenant_id: UUID, actor: Actor, integration_id: UUID) -> TestOut:
         """Ask the provider now, and say how that went; the state stays as it is."""
-        connection = await self._loader.load(tenant_id, integration_id)
-        result = await self._tester.test(connection, correlation_id=actor.correlation_id)
+        revision = await self._loader.revision(tenant_id, integration_id)
+        result = await self._tester.test(
+            self._loader.load(tenant_id, integration_id), correlation_id=actor.correlation_id
+        )
         async with self._database.tenant(tenant_id) as session:
             row = await self.found(session, integration_id, locked=True)
-            await self._record(session, actor, row, connection, result)
+            await self._record(session, actor, row, revision, result)
         return result.shown()
 
     async def test_planned(self, plan: Plan, *, correlation_id: str) -> TestResult:
         """How settings would do that are not stored yet."""
-        connection = await self._loader.of(plan.row, plan.credentials)
-        return await self._tester.test(connection, correlation_id=correlation_id, planned=True)
+        planned = self._loader.of(plan.row, plan.credentials)
+        return await self._tester.test(planned, correlation_id=correlation_id, planned=True)
 
     async def enable(
         self, tenant_id: UUID, actor: Actor, integration_id: UUID, *, replace: bool = False
@@ -180,11 +182,13 @@ class Activation:
     async def _test_and_activate(
         self, tenant_id: UUID, actor: Actor, integration_id: UUID, *, replace: bool
     ) -> IntegrationTested:
-        connection = await self._loader.load(tenant_id, integration_id)
-        result = await self._tester.test(connection, correlation_id=actor.correlation_id)
+        revision = await self._loader.revision(tenant_id, integration_id)
+        result = await self._tester.test(
+            self._loader.load(tenant_id, integration_id), correlation_id=actor.correlation_id
+        )
         async with self._database.tenant(tenant_id) as session:
             row = await self.found(session, integration_id, locked=True)
-            if row.revision != connection.revision:
+            if row.revision != revision:
                 raise IntegrationChangedError
             chronicle = self._chronicle(session, actor)
             if result.ok:
@@ -194,7 +198,7 @@ class Activation:
                 await calm(session, tenant_id=tenant_id, integration_id=integration_id)
             elif row.status is _VALIDATION:
                 row.status_reason = result.message
-            await self._record(session, actor, row, connection, result)
+            await self._record(session, actor, row, revision, result)
             view = _view(row, result.shown())
         self.announce(tenant_id, integration_id)
         return view
@@ -231,14 +235,14 @@ class Activation:
             raise _taken(row, other)
 
     async def _record(
-        self, session: AsyncSession, actor: Actor, row: Integration, connection: Connection, result: TestResult
+        self, session: AsyncSession, actor: Actor, row: Integration, revision: int, result: TestResult
     ) -> None:
         """Note how a test went: in the log, and of an active integration in its health."""
         chronicle = self._chronicle(session, actor)
         level = LogLevel.INFO if result.ok else LogLevel.WARNING
         details = {"status_code": result.status_code, "duration_ms": result.shown().duration_ms}
         chronicle.log(row, level, "tested", result.message, details)
-        if row.status is _ACTIVE and row.revision == connection.revision:
+        if row.status is _ACTIVE and row.revision == revision:
             apply_check(row, result, chronicle, now=self._clock.now())
             if result.ok:
                 await settle(session, row, actor)

@@ -124,12 +124,12 @@ class ConnectionLoader:
         Raises IntegrationNotFoundError, UnknownProviderError when its manifest is gone, EncryptionError, and
         what a secret store outside raises.
         """
-        kept = self._kept.get((tenant_id, integration_id))
-        if kept is None:
-            kept = await self._read(tenant_id, integration_id)
-        else:
-            self._kept.move_to_end((tenant_id, integration_id))
+        kept = await self._known(tenant_id, integration_id)
         return await self._complete(kept.connection, kept.credentials)
+
+    async def revision(self, tenant_id: UUID, integration_id: UUID) -> int:
+        """The revision that `load` gives at least. Raises as that, but asks no store."""
+        return (await self._known(tenant_id, integration_id)).connection.revision
 
     async def again(self, connection: Connection) -> Connection:
         """The connection with its secrets from outside as they are there now. Raises what a secret store raises."""
@@ -154,6 +154,13 @@ class ConnectionLoader:
                 session=session,
             )
         )
+
+    async def _known(self, tenant_id: UUID, integration_id: UUID) -> _Kept:
+        kept = self._kept.get((tenant_id, integration_id))
+        if kept is None:
+            return await self._read(tenant_id, integration_id)
+        self._kept.move_to_end((tenant_id, integration_id))
+        return kept
 
     async def _read(self, tenant_id: UUID, integration_id: UUID) -> _Kept:
         changes_before = self._changes_heard

@@ -67,10 +67,11 @@ class HealthChecks:
         actor = Actor(kind="system", id="health-check", correlation_id=new_uuid().hex)
         async with places:
             try:
-                connection = await self._loader.active(tenant_id, integration_id)
-                result = await self._tester.test(connection, correlation_id=actor.correlation_id)
+                revision = await self._loader.revision(tenant_id, integration_id)
+                loading = self._loader.active(tenant_id, integration_id)
+                result = await self._tester.test(loading, correlation_id=actor.correlation_id)
                 async with self._database.tenant(tenant_id) as session:
-                    await self._note(session, actor, integration_id, connection.revision, result)
+                    await self._note(session, actor, integration_id, revision, result)
             except CrossdockError as error:
                 # Gone, paused or unreadable meanwhile: no word on the provider.
                 _log.info("integration_not_checked", integration_id=str(integration_id), reason=error.message)

@@ -1,10 +1,10 @@
 """Trying a connection out: the request that the manifest names for it, and what its answer means."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,6 +15,7 @@ from crossdock.features.integrations.connections import Connection
 from crossdock.features.integrations.errors import InvalidIntegrationError
 from crossdock.features.integrations.schemas import TestOut
 from crossdock.features.integrations.signing import Signing
+from crossdock.features.vault.errors import SecretStoreError
 from crossdock.gateway.call_log import NO_LOG, CallSink
 from crossdock.gateway.calls import Call, Reply
 from crossdock.gateway.client import ClientSettings, GatewayClient
@@ -31,6 +32,8 @@ from crossdock.mapping.expressions import search
 _DEADLINE_S = 30.0
 _MAX_REPLY_BYTES = 1024 * 1024
 _JSON = (("Content-Type", "application/json"),)
+# Whether it went well, what to say of it, whether it is the credentials, and the answer's status.
+_Found: TypeAlias = tuple[bool, str, bool, int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +88,29 @@ class ConnectionTester:
         self._places = places
         self._clock = clock
 
-    async def test(self, connection: Connection, *, correlation_id: str, planned: bool = False) -> TestResult:
-        """How the provider answers; what goes wrong is a result, not an error.
+    async def test(self, loading: Awaitable[Connection], *, correlation_id: str, planned: bool = False) -> TestResult:
+        """How the provider answers; what goes wrong is a result, not an error, also a secret that its store withholds.
 
-        `planned` is a connection that is not stored as it is here.
+        `loading` gives the connection, and what else it raises is raised; `planned` says that it is not stored as it
+        is there.
         """
         started = self._clock.monotonic()
         try:
+            connection = await loading
+        except SecretStoreError as error:
+            return self._result(_failed(error.message), started)
+        return self._result(await self._found(connection, correlation_id, planned=planned), started)
+
+    async def _found(self, connection: Connection, correlation_id: str, *, planned: bool) -> _Found:
+        try:
             reply = await self._ask(connection, correlation_id, planned=planned)
-            found = _judged(connection, reply)
+            return _judged(connection, reply)
         except TokenFetchError as error:
-            found = _failed(error.message, refused=isinstance(error, GrantRevokedError) or not error.retryable)
+            return _failed(error.message, refused=isinstance(error, GrantRevokedError) or not error.retryable)
         except CrossdockError as error:
-            found = _failed(error.message)
+            return _failed(error.message)
+
+    def _result(self, found: _Found, started: float) -> TestResult:
         ok, message, refused, status = found
         return TestResult(
             ok=ok,
@@ -161,11 +174,11 @@ def _filled(templates: Mapping[str, str], connection: Connection) -> tuple[tuple
     return tuple((name, fill(value, known)) for name, value in templates.items())
 
 
-def _failed(message: str, *, refused: bool = False, status: int | None = None) -> tuple[bool, str, bool, int | None]:
+def _failed(message: str, *, refused: bool = False, status: int | None = None) -> _Found:
     return False, message, refused, status
 
 
-def _judged(connection: Connection, reply: Reply) -> tuple[bool, str, bool, int | None]:
+def _judged(connection: Connection, reply: Reply) -> _Found:
     name, check, status = connection.manifest.name, connection.manifest.check, reply.status
     if status == HTTPStatus.UNAUTHORIZED:
         return _failed(f"{name} does not take the credentials (401). Give it new ones.", refused=True, status=status)
