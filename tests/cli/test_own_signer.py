@@ -160,8 +160,10 @@ def test_sendgrids_public_key_cannot_sign(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_hub_that_believes_what_is_made_for_testing_says_so_loudly(
-    transport: HttpTransport, data_dir: Path, *, trusted: bool
+    transport: HttpTransport, data_dir: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool
 ) -> None:
+    # One that has logged before writes as was configured then.
+    monkeypatch.setattr(bootstrap, "_log", structlog.get_logger())
     with structlog.testing.capture_logs() as lines:
         bootstrap._certificates(Settings(trust_test_webhooks=trusted), transport=transport, clock=SystemClock())
     warnings = [line for line in lines if line["event"] == "test_webhooks_trusted"]
