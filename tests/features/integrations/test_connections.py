@@ -198,7 +198,9 @@ async def test_client_credentials_connect_without_a_person(desk: Desk, server: A
     assert made["status"] == "active", made["status_reason"]
     assert desk.provider.last.headers["authorization"].startswith("Bearer access-")
     refused = await desk.change(
-        made["id"], config={"oauth": {"grant": "client_credentials", "token_url": "http://127.0.0.1:5/t"}}
+        made["id"],
+        config={"oauth": {"grant": "client_credentials", "token_url": "http://127.0.0.1:5/t"}},
+        credentials={"client_id": "app", "client_secret": "hush"},
     )
     assert (refused.status, refused.json["code"]) == (409, "connection_test_failed")
     assert (await desk.read(made["id"]))["status"] == "active"

@@ -16,7 +16,7 @@ from crossdock.kit.ids import IdKind, parse_id
 from tests.accounts import Account
 from tests.features.integrations.conftest import INTEGRATIONS, Desk, told
 from tests.serving import ApiClient
-from tests.stand_in import API_KEY, StandIn
+from tests.stand_in import API_KEY, StandIn, stand_in
 from tests.waiting import eventually
 
 
@@ -316,3 +316,31 @@ async def test_what_alerts_told_of_it_ends_with_it(desk: Desk, services: Service
     else:
         await desk.act(made["id"], "disconnect")
     assert (await desk.api.get("/api/v1/alerts?unresolved=true")).json["items"] == []
+
+
+async def test_settings_that_lead_elsewhere_take_no_credentials_along(desk: Desk) -> None:
+    made = await desk.create()
+    async with stand_in() as elsewhere:
+        moved = made["config"] | {"base_url": elsewhere.url}
+        for activate in (True, False):
+            answer = await desk.change(made["id"], config={"base_url": elsewhere.url}, activate=activate)
+            assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/credentials/api_key")
+        replaced = await desk.api.put(f"{INTEGRATIONS}/{made['id']}", json={"name": "Clients", "config": moved})
+        assert replaced.status == 422
+        assert elsewhere.requests == []
+        assert (await desk.read(made["id"]))["config"] == made["config"]
+        answer = await desk.change(made["id"], config={"base_url": elsewhere.url}, credentials={"api_key": API_KEY})
+        assert (answer.status, answer.json["status"]) == (200, "active")
+        assert elsewhere.last.headers["x-stand-in-key"] == f"Key {API_KEY}"
+
+
+async def test_a_draft_takes_no_credentials_elsewhere_either(desk: Desk) -> None:
+    made = await desk.create(draft=True)
+    answer = await desk.change(made["id"], config={"base_url": "https://elsewhere.example"})
+    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/credentials/api_key")
+
+
+async def test_another_path_at_the_same_place_needs_no_credentials_again(desk: Desk, provider: StandIn) -> None:
+    made = await desk.create()
+    answer = await desk.change(made["id"], config={"base_url": f"{provider.url}/"})
+    assert (answer.status, answer.json["status"]) == (200, "active")

@@ -1,12 +1,14 @@
 """What an integration would be with new settings: all checks, nothing stored."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from crossdock.connectors.manifest import AuthMethod, CredentialField, Manifest, ProviderLibrary, asked_by
+from crossdock.connectors.manifest.addressing import with_defaults
 from crossdock.features.integrations.configuration import auth_method, check_config, check_environment
 from crossdock.features.integrations.credentials import Credentials, check, hints, plain
 from crossdock.features.integrations.errors import InvalidIntegrationError
@@ -14,6 +16,7 @@ from crossdock.features.integrations.models import Integration
 from crossdock.features.integrations.schemas import IntegrationPatch, IntegrationSettings
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.kit.errors import Fault
+from crossdock.kit.wording import worded
 
 # What a connection is made of: of these a change has to be tested.
 _OF_THE_CONNECTION = ("provider_version", "config", "auth_method")
@@ -25,7 +28,8 @@ _WRITTEN = (*_SET, "slot", "category", "exclusive", "credential_hints", "authori
 class Plan:
     """A row as it would be (a copy, in no session), and what it was made of.
 
-    `moved` says that its calls would be others than before.
+    `moved` says that its calls would be others than before; `elsewhere`, that they, or what signs in, would go
+    to another place, which gets no tokens of before.
     """
 
     row: Integration
@@ -34,6 +38,7 @@ class Plan:
     asked: tuple[CredentialField, ...]
     credentials: Credentials = field(repr=False)
     moved: bool
+    elsewhere: bool
     new_credentials: bool
 
     def write(self, row: Integration) -> None:
@@ -58,11 +63,13 @@ class Planner:
         *,
         before: Credentials,
         credentials: Credentials,
+        given: Collection[str] = (),
         draft: bool,
     ) -> Plan:
         """The row with these settings and credentials, instead of those `before`.
 
-        Raises InvalidIntegrationError, ProviderNotAvailableError and UnknownProviderError.
+        `given` are the names of the credentials that came just now: the others are not taken along to another
+        place. Raises InvalidIntegrationError, ProviderNotAvailableError and UnknownProviderError.
         """
         manifest = self._library.find(current.provider, settings.provider_version)
         check_environment(manifest, current.environment)
@@ -80,8 +87,11 @@ class Planner:
         row.category, row.exclusive = manifest.category.value, manifest.exclusive
         row.credential_hints = hints(credentials)
         new_credentials = credentials != before
+        elsewhere = bool(current.auth_method) and self._places(current) != self._places(row)
+        if elsewhere:
+            _refuse_to_take_along([name for name in credentials if name not in given])
         new_client = _client(current, before) != _client(row, credentials)
-        if new_client:
+        if new_client or elsewhere:
             row.authorized_at = None
         moved = new_credentials or any(getattr(row, one) != getattr(current, one) for one in _OF_THE_CONNECTION)
         return Plan(
@@ -91,7 +101,20 @@ class Planner:
             asked=asked,
             credentials=credentials,
             moved=moved,
+            elsewhere=elsewhere,
             new_credentials=new_credentials,
+        )
+
+    def _places(self, integration: Integration) -> tuple[object, ...]:
+        """Where credentials and tokens go, as far as the tenant says it: whoever may change that must not get them."""
+        manifest = self._library.find(integration.provider, integration.provider_version)
+        config = with_defaults(manifest, integration.config)
+        whole = manifest.whole_url_property(integration.environment.value)
+        method = manifest.methods.get(integration.auth_method)
+        oauth = method.oauth_in if method is not None and method.kind == "oauth2" else None
+        return (
+            None if whole is None else _origin(str(config.get(whole, ""))),
+            None if oauth is None else config.get(oauth),
         )
 
 
@@ -111,7 +134,7 @@ def patched_settings(integration: Integration, patch: IntegrationPatch) -> Integ
     try:
         return IntegrationSettings.model_validate(settings)
     except ValidationError as error:
-        raise InvalidIntegrationError("The settings are not valid.", _faults(error)) from None
+        raise InvalidIntegrationError("The settings are not valid.", worded(error.errors())) from None
 
 
 def patched_credentials(before: Credentials, patch: IntegrationPatch) -> dict[str, str | dict[str, Any]]:
@@ -120,15 +143,25 @@ def patched_credentials(before: Credentials, patch: IntegrationPatch) -> dict[st
     return {name: value for name, value in after.items() if value is not None}
 
 
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _refuse_to_take_along(names: list[str]) -> None:
+    if names:
+        fault = "is needed again: the new settings change where it would be sent, or what for"
+        raise InvalidIntegrationError(
+            "The settings lead elsewhere; give the credentials with them.",
+            tuple(Fault(f"/credentials/{name}", fault) for name in names),
+        )
+
+
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**old, **new}.items() if value is not None}
-
-
-def _faults(error: ValidationError) -> tuple[Fault, ...]:
-    return tuple(
-        Fault("".join(f"/{step}" for step in fault["loc"]), fault["msg"].removeprefix("Value error, "))
-        for fault in error.errors()
-    )
 
 
 def _oauth_unsaid(method: AuthMethod, config: Mapping[str, Any]) -> bool:

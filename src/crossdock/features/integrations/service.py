@@ -24,6 +24,7 @@ from crossdock.features.integrations.errors import (
     InvalidIntegrationError,
     ProviderNotAvailableError,
 )
+from crossdock.features.integrations.grant_repository import forget_grants
 from crossdock.features.integrations.health import health_of, settle_all
 from crossdock.features.integrations.life import Chronicle, shown, waiting_state
 from crossdock.features.integrations.listing import Wanted
@@ -138,7 +139,7 @@ class IntegrationService:
         def changed(_row: Integration, before: Credentials) -> tuple[IntegrationSettings, Credentials]:
             return given, before if given.credentials is None else _given(plain(given.credentials))
 
-        return await self._change(tenant_id, actor, integration_id, changed, activate=given.activate)
+        return await self._change(tenant_id, actor, integration_id, changed, given)
 
     async def patch(
         self, tenant_id: UUID, actor: Actor, integration_id: UUID, given: IntegrationPatch
@@ -151,7 +152,7 @@ class IntegrationService:
         def changed(row: Integration, before: Credentials) -> tuple[IntegrationSettings, Credentials]:
             return patched_settings(row, given), patched_credentials(before, given)
 
-        return await self._change(tenant_id, actor, integration_id, changed, activate=given.activate)
+        return await self._change(tenant_id, actor, integration_id, changed, given)
 
     async def delete(self, tenant_id: UUID, actor: Actor, integration_id: UUID) -> None:
         """Remove an integration with its credentials and log; raises IntegrationNotFoundError."""
@@ -168,15 +169,21 @@ class IntegrationService:
         actor: Actor,
         integration_id: UUID,
         changed: Callable[[Integration, Credentials], tuple[IntegrationSettings, Credentials]],
-        *,
-        activate: bool,
+        given: IntegrationReplacement | IntegrationPatch,
     ) -> IntegrationTested:
         async with self._database.tenant(tenant_id) as session:
             row = await self._activation.found(session, integration_id)
             before = await self._activation.opened(session, row)
         settings, credentials = changed(row, before)
-        draft = row.status is _DRAFT
-        plan = self._planner.plan(row, settings, before=before, credentials=credentials, draft=draft)
+        plan = self._planner.plan(
+            row,
+            settings,
+            before=before,
+            credentials=credentials,
+            given=given.credentials or (),
+            draft=row.status is _DRAFT,
+        )
+        activate = given.activate
         tested = await self._tested_first(plan, actor) if activate and plan.moved and row.status is _ACTIVE else False
         view = await self._store(tenant_id, actor, row, plan, tested=tested)
         if activate and plan.moved and view.status is IntegrationStatus.PENDING_VALIDATION:
@@ -210,6 +217,8 @@ class IntegrationService:
             row.updated_at, row.updated_by = now, actor.id
             if plan.new_credentials:
                 await self._activation.seal(session, row, plan.credentials)
+            if plan.elsewhere:
+                await forget_grants(session, row.id)
             chronicle.changed(row, old)
             state = _state_after(row, plan, tested=tested)
             if state is not None:

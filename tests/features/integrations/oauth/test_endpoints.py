@@ -250,3 +250,23 @@ async def test_calls_stop_the_moment_the_grant_is_gone(
     (alert,) = (await api.get("/api/v1/alerts")).json["items"]
     assert (alert["kind"], alert["entity_id"]) == ("grant_revoked", integration_id)
     assert server.refreshes == 1
+
+
+async def test_other_settings_of_oauth_get_neither_the_secret_nor_the_tokens_of_before(
+    api: ApiClient, browser: Browser, server: AuthorizationServer
+) -> None:
+    integration_id = await _create(api, server)
+    await browser.get(_yes(server, _onward(await browser.get(await _start(api, integration_id)))))
+    own = f"{INTEGRATIONS}/{integration_id}"
+    at = {"authorize_url": f"{server.url}/authorize", "token_url": f"{server.url}/token"}
+    shows = at | {"answer": {"values": {"shown": {"path": "access_token"}}}}
+    refused = await api.patch(own, json={"config": {"oauth": shows}, "activate": False})
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/credentials/client_id")
+    mine = {"client_id": "hub", "client_secret": "hush-hush-hush-0042"}
+    changed = await api.patch(own, json={"config": {"oauth": shows}, "credentials": mine, "activate": False})
+    assert (changed.status, changed.json["status"]) == (200, "pending_auth")
+    assert (await api.get(f"{own}/oauth")).json["connected"] is False
+    asked = len(server.requests)
+    assert (await api.post(f"{own}/test")).json["ok"] is False
+    assert (await api.post(f"{own}/refresh-oauth")).status >= 400
+    assert len(server.requests) == asked
