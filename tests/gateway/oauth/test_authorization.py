@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from crossdock.gateway.errors import TokenFetchError
+from crossdock.gateway.interpolation import InterpolationError
 from crossdock.gateway.oauth.authorization import (
     AuthorizationRefusedError,
     NoAuthorizationStepError,
@@ -151,3 +152,18 @@ def test_the_right_issuer_and_another_name_of_the_code_are_fine() -> None:
 def test_settings_that_cannot_work_or_are_not_safe_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         _grant(**settings)
+
+
+def test_no_secret_goes_through_the_browser() -> None:
+    variables = (("credentials.client_secret", "hush"), ("config.team", "acme"))
+    team = authorization_request(
+        _grant(variables, authorize_parameters={"team": "{{ config.team }}"}), redirect_uri="https://h/cb", state="s"
+    )
+    assert "team=acme" in team.url
+    grants: list[dict[str, Any]] = [
+        {"authorize_parameters": {"team": "{{ credentials.client_secret }}"}},
+        {"authorize_url": "https://id.example/{{ credentials.client_secret }}"},
+    ]
+    for settings in grants:
+        with pytest.raises(InterpolationError, match=r"credentials\.client_secret is not known"):
+            authorization_request(_grant(variables, **settings), redirect_uri="https://h/cb", state="s")

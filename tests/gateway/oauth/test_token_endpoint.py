@@ -420,3 +420,35 @@ async def test_nothing_of_a_header_can_be_injected(server: AuthorizationServer, 
     with pytest.raises(TokenFetchError, match="X-Key"):
         await endpoint.obtain(grant)
     assert json.dumps([request.path for request in server.requests]) == "[]"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"values": {"shown": {"path": "access_token"}}},
+        {"values": {"shown": {"path": "note"}}},
+        {"values": {"shown": {"path": "refresh_token"}}},
+        {"scope": "access_token"},
+        {"error": ["access_token"]},
+    ],
+)
+async def test_a_token_is_not_told_where_it_would_be_shown(
+    server: AuthorizationServer, endpoint: TokenEndpoint, settings: dict[str, Any]
+) -> None:
+    token = "a-token-of-some-length"
+    _answers(server, {"access_token": token, "refresh_token": "another-long-token", "note": f"it is {token}"})
+    with pytest.raises(TokenFetchError) as refused:
+        await endpoint.obtain(_grant(server, answer=settings))
+    assert not refused.value.retryable
+    assert token not in refused.value.message
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a\ud800b"])
+async def test_what_could_not_be_kept_of_an_answer_is_refused_or_left_out(
+    server: AuthorizationServer, endpoint: TokenEndpoint, value: str
+) -> None:
+    _answers(server, {"access_token": "t", "scope": f"read {value}"})
+    assert (await endpoint.obtain(_grant(server))).scope is None
+    _answers(server, {"access_token": "t", "refresh_token": value})
+    with pytest.raises(TokenFetchError, match="refresh_token"):
+        await endpoint.obtain(_grant(server))

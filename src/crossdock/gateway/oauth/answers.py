@@ -19,9 +19,12 @@ from crossdock.gateway.transport import OutboundResponse
 
 # Wider than RFC 6750 (some tokens have a "!"), but nothing that could inject a header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_REFRESH_TOKEN = re.compile(r"[\x20-\x7e]+")  # RFC 6749, appendix A.17
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 _PASSING_STATUSES = frozenset({408, 425, 429})
 _MAX_VALUE_CHARACTERS = 2048
+# A shorter token is told from other text only where it stands alone.
+_SEARCHED_TOKEN_CHARACTERS = 12
 # A lifetime beyond this is a fault or means "for ever"; either way nothing is lost by asking again.
 _MAX_LIFETIME = timedelta(days=3650)
 _JWT_PARTS = 3
@@ -52,16 +55,27 @@ def read_answer(response: OutboundResponse, wanted: AnswerFormat, *, now: dateti
     kind = answer.get("token_type", wanted.token_type)
     if wanted.token_type is not None and (not isinstance(kind, str) or kind.lower() != wanted.token_type.lower()):
         raise TokenFetchError(f"The token endpoint's token is not of the type {wanted.token_type}.", retryable=False)
-    refresh_token = at(answer, wanted.refresh_token)
-    scope = at(answer, wanted.scope)
+    refresh_token = at(answer, wanted.refresh_token) or None
+    if isinstance(refresh_token, str) and not _REFRESH_TOKEN.fullmatch(refresh_token):
+        raise TokenFetchError("The token endpoint's answer has no usable refresh_token.", retryable=False)
+    scope, values = _scope(at(answer, wanted.scope)), capture(wanted.values, answer)
+    refuse_to_show(_tokens(answer, wanted), (*values.values(), scope or ""))
     return TokenAnswer(
         access_token=token,
-        refresh_token=refresh_token if isinstance(refresh_token, str) and refresh_token else None,
+        refresh_token=refresh_token if isinstance(refresh_token, str) else None,
         expires_at=_ends_at(answer, wanted.expiry, now, lifetime_s=wanted.lifetime_s),
         refresh_expires_at=_ends_at(answer, wanted.refresh_expiry, now, lifetime_s=None),
-        scope=_scope(scope),
-        values=capture(wanted.values, answer),
+        scope=scope,
+        values=values,
     )
+
+
+def refuse_to_show(tokens: Sequence[str], texts: Sequence[str]) -> None:
+    """Raise TokenFetchError where what is kept in clear, and shown, holds a token."""
+    if any(_holds(text, token) for token in tokens for text in texts):
+        raise TokenFetchError(
+            "The settings would keep a token as a value, where everybody sees it: mend their paths.", retryable=False
+        )
 
 
 def read_lookup(response: OutboundResponse, wanted: Mapping[str, CapturedValue], *, now: datetime) -> dict[str, str]:
@@ -81,7 +95,8 @@ def read_json(response: OutboundResponse, wanted: AnswerFormat, *, now: datetime
     answer = {} if response.truncated else _json_object(response.body)
     code = _error_code(answer, wanted)
     if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES or code is not None:
-        raise _refusal(response, code, wanted, now=now)
+        said = None if code in _tokens(answer, wanted) else code
+        raise _refusal(response, said, wanted, now=now)
     return answer
 
 
@@ -129,6 +144,15 @@ def _check_hosts(found: str, value: CapturedValue) -> None:
         raise TokenFetchError(f"What the provider sent as {value.path}: {error.message}", retryable=False) from None
 
 
+def _tokens(answer: Mapping[str, Any], wanted: AnswerFormat) -> tuple[str, ...]:
+    found = (at(answer, wanted.access_token), at(answer, wanted.refresh_token))
+    return tuple(token for token in found if isinstance(token, str) and token)
+
+
+def _holds(text: str, token: str) -> bool:
+    return text == token or (len(token) >= _SEARCHED_TOKEN_CHARACTERS and token in text)
+
+
 def _error_code(answer: Mapping[str, Any], wanted: AnswerFormat) -> str | None:
     for path in wanted.error:
         code = at(answer, path)
@@ -155,7 +179,9 @@ def _refusal(response: OutboundResponse, code: str | None, wanted: AnswerFormat,
 def _scope(value: object) -> str | None:
     if isinstance(value, list):
         value = " ".join(str(item) for item in value)
-    return value[:_MAX_VALUE_CHARACTERS] if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value or not value.isprintable():
+        return None
+    return value[:_MAX_VALUE_CHARACTERS]
 
 
 def _ends_at(

@@ -58,7 +58,8 @@ def authorization_request(grant: TokenGrant, *, redirect_uri: str, state: str) -
     settings = grant.settings
     if settings.grant is not Grant.AUTHORIZATION_CODE or settings.authorize_url is None:
         raise NoAuthorizationStepError
-    filling = grant.filling()
+    # All of it is seen by the browser and whoever looks at it: no secret goes there.
+    filling = {name: value for name, value in grant.filling().items() if not name.startswith("credentials.")}
     parameters = {name: fill(text, filling) for name, text in settings.authorize_parameters.items()}
     parameters |= {
         "response_type": "code",

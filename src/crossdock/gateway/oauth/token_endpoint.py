@@ -8,7 +8,15 @@ from urllib.parse import quote_plus, urlencode
 from crossdock.gateway.errors import AddressBlockedError, RequestError, TokenFetchError, TransportError
 from crossdock.gateway.headers import HeaderPairs, value_fault
 from crossdock.gateway.interpolation import InterpolationError, fill, fill_url
-from crossdock.gateway.oauth.answers import TokenAnswer, as_text, at, read_answer, read_json, read_lookup
+from crossdock.gateway.oauth.answers import (
+    TokenAnswer,
+    as_text,
+    at,
+    read_answer,
+    read_json,
+    read_lookup,
+    refuse_to_show,
+)
 from crossdock.gateway.oauth.assertions import CLIENT_ASSERTION_TYPE, JWT_BEARER_GRANT_TYPE, signed_assertion
 from crossdock.gateway.oauth.grants import TokenGrant
 from crossdock.gateway.oauth.settings import ClientAuthentication, ExchangeStep, Grant
@@ -79,7 +87,9 @@ class TokenEndpoint:
             body_format="json",
             grant=grant,
         )
-        return read_lookup(await self._send(request), lookup.values, now=self._clock.now())
+        told = read_lookup(await self._send(request), lookup.values, now=self._clock.now())
+        refuse_to_show([answer.access_token], list(told.values()))
+        return told
 
     async def refresh(self, grant: TokenGrant, refresh_token: str) -> TokenAnswer:
         """New tokens for a refresh token (RFC 6749 section 6); without one in the answer, the old one stays good."""
