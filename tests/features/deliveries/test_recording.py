@@ -1,14 +1,20 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 
 from crossdock.db.urls import libpq_url
-from crossdock.features.deliveries.models import SubscriptionStatus
-from crossdock.features.deliveries.recording import Recorder, Result
+from crossdock.features.deliveries.destinations import Destination
+from crossdock.features.deliveries.errors import NotRenderableError
+from crossdock.features.deliveries.judging import Judge
+from crossdock.features.deliveries.lane import Lane, Pending
+from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus, SubscriptionStatus
+from crossdock.features.deliveries.recording import Recorder, Result, SentAttempt
 from crossdock.features.deliveries.schemas import SubscriptionCreated
+from crossdock.features.deliveries.sending import Sender
 from crossdock.kit.ids import IdKind, parse_id
 from crossdock.worker.worker import Worker
 from tests.hub import ACTOR, Hub, with_settings
@@ -48,6 +54,40 @@ async def test_a_result_that_is_written_twice_counts_once(
         return await hub.query("SELECT FROM events WHERE type = 'webhook.failed'")
 
     assert len(await eventually(told)) == 1
+
+
+# What the database refuses, and what its driver cannot even tell it.
+@pytest.mark.parametrize("text", ["nul \x00", "half a character \ud800"])
+@pytest.mark.parametrize("fails", ["sending", "rendering"])
+async def test_what_cannot_be_stored_of_a_failure_keeps_no_result_from_being_recorded(
+    hub: Hub, worker: Worker, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, text: str, fails: str
+) -> None:
+    assert worker is not None
+    sent, unsent, attempt = Judge.sent, Judge.unsent, Sender.attempt
+
+    async def sent_badly(self: Judge, lane: Lane, pending: Pending, made: SentAttempt) -> Result:
+        made.outcome = replace(made.outcome, error=text)
+        return await sent(self, lane, pending, made)
+
+    async def unsent_badly(self: Judge, lane: Lane, pending: Pending, status: DeliveryStatus, _: str) -> Result:
+        return await unsent(self, lane, pending, status, text)
+
+    async def not_renderable(self: Sender, destination: Destination, pending: Pending) -> SentAttempt:
+        if pending.kind is DeliveryKind.EVENT:
+            raise NotRenderableError
+        return await attempt(self, destination, pending)
+
+    if fails == "sending":
+        receiver.otherwise = BROKEN
+        monkeypatch.setattr(Judge, "sent", sent_badly)
+    else:
+        monkeypatch.setattr(Judge, "unsent", unsent_badly)
+        monkeypatch.setattr(Sender, "attempt", not_renderable)
+    subscription = await hub.subscribe(receiver, event_types=["order.*", "webhook.failed"], retry_policy={"retries": 0})
+    await hub.publish(1)
+    (delivery, *_) = await hub.ended(subscription)
+    assert delivery["status"] == "failed"
+    assert "could not be stored" in delivery["error"]
 
 
 @with_settings(breaker_failures=2, breaker_open_s=60)

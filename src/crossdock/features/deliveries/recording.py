@@ -59,12 +59,18 @@ class Result:
     stripped: bool = False
 
     def strip(self) -> bool:
-        """Leave out everything that came from the destination; False when that was done already."""
-        if self.attempt is None or self.stripped:
+        """Leave out everything that others said; False when that was done already."""
+        if self.stripped:
             return False
         self.stripped = True
-        self.error = "What the destination answered could not be stored."
-        self.attempt.outcome = replace(self.attempt.outcome, headers=None, body=None, error=self.error)
+        self.error = "What came of it could not be stored."
+        if self.attempt is not None:
+            self.error = "What the destination answered could not be stored."
+            self.attempt.outcome = replace(self.attempt.outcome, headers=None, body=None, error=self.error)
+        self.announcements = [
+            (event_type, data | {"error": self.error} if "error" in data else data)
+            for event_type, data in self.announcements
+        ]
         return True
 
 
