@@ -1,6 +1,7 @@
 """References are turned into secrets, which are remembered for five minutes and no longer."""
 
 import asyncio
+import traceback
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from crossdock.features.vault.errors import (
     StoreUnreachableError,
     UnknownStoreError,
 )
-from crossdock.features.vault.stores.schemas import HashicorpStoreIn, StorePatch
+from crossdock.features.vault.stores.schemas import AwsStoreIn, HashicorpStoreIn, StoreCheckIn, StorePatch
 from crossdock.kit.clock import Clock
 from crossdock.kit.ids import IdKind, parse_id
 from tests.hub import ACTOR, MovableClock, new_tenant
@@ -188,3 +189,34 @@ async def test_an_error_that_is_told_again_gathers_no_traces(services: Services,
         errors.append(raised.value)
     assert len({id(error) for error in errors}) == 3
     assert len({str(error) for error in errors}) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"auth":{"client_token":"t","lease_duration":1' + b"0" * 400 + b"}}"]
+)
+async def test_a_store_that_answers_nonsense_is_an_error_of_the_store(
+    services: Services, acme: UUID, server: Receiver, body: bytes
+) -> None:
+    server.otherwise = Reply(200, body)
+    given = {"name": "vault", "kind": "hashicorp_vault", "credentials": {"secret_id": "s"}}
+    given["settings"] = {"url": server.url, "sign_in": "approle", "role_id": "r"}
+    made = await services.secret_stores.create(acme, ACTOR, HashicorpStoreIn.model_validate(given))
+    with pytest.raises(StoreUnreachableError):
+        await services.outside.resolve(acme, REFERENCE)
+    store_id = parse_id(IdKind.SECRET_STORE, made.id)
+    assert (await services.secret_stores.check(acme, store_id, StoreCheckIn())).ok is False
+
+
+async def test_what_a_store_answers_is_in_no_error(services: Services, acme: UUID, server: Receiver) -> None:
+    cut = b"<AssumeRoleResponse><AssumeRoleResult><Credentials><SecretAccessKey>hush-77</SecretAccessKey>"
+    server.otherwise = Reply(200, cut)
+    role = "arn:aws:iam::123456789012:role/hub"
+    settings = {"region": "eu-central-1", "access_key_id": "A" * 16, "role_arn": role, "endpoint_url": server.url}
+    given = {"name": "aws", "kind": "aws_secrets_manager", "credentials": {"secret_access_key": "k"}}
+    made = await services.secret_stores.create(acme, ACTOR, AwsStoreIn.model_validate({**given, "settings": settings}))
+    with pytest.raises(StoreUnreachableError) as error:
+        await services.outside.resolve(acme, REFERENCE | {"store": "aws"})
+    assert "hush-77" not in "".join(traceback.format_exception(error.value))
+    store_id = parse_id(IdKind.SECRET_STORE, made.id)
+    checked = await services.secret_stores.check(acme, store_id, StoreCheckIn())
+    assert (checked.ok, "hush-77" in (checked.error or "")) == (False, False)

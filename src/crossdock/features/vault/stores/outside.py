@@ -2,15 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from crossdock.db.changes import Change
 from crossdock.db.engine import Database
-from crossdock.features.vault.errors import SecretNotThereError, SecretStoreError, UnknownStoreError
+from crossdock.features.vault.errors import (
+    SecretNotThereError,
+    SecretStoreError,
+    StoreUnreachableError,
+    UnknownStoreError,
+)
 from crossdock.features.vault.models import Store
 from crossdock.features.vault.service import Vault
 from crossdock.features.vault.stores import repository
@@ -18,6 +23,7 @@ from crossdock.features.vault.stores.opening import STORE_CREDENTIALS, opened, p
 from crossdock.features.vault.stores.store import SecretStore, StoredSecret
 from crossdock.gateway.transport import Transport
 from crossdock.kit.clock import Clock
+from crossdock.kit.errors import CrossdockError
 
 _LIFETIME_S = 300.0
 # A store in trouble is not asked by everyone at once; short, so that its recovery is noticed.
@@ -25,6 +31,8 @@ _FAILURE_LIFETIME_S = 5.0
 # Asked for anew because a provider refused the secret: not more often than this, for one that is wrong in the store.
 _YOUNG_S = 10.0
 _MOST_KEPT = 10_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +156,16 @@ async def read_within_prefix(reader: SecretStore, store: Store, path: str, field
     prefix = str(store.settings.get("path_prefix", ""))
     if not path.startswith(prefix):
         raise SecretNotThereError(f"The store {store.name!r} is used for paths that begin with {prefix!r} alone.")
-    return await reader.read(path, field)
+    return await answered(store, reader.read(path, field))
+
+
+async def answered(store: Store, asked: Awaitable[T]) -> T:
+    """What a store's reader gives. Raises SecretStoreError, also where the answer makes a library stumble."""
+    try:
+        return await asked
+    except CrossdockError:
+        raise
+    except Exception as error:  # noqa: BLE001 - who answers is a tenant's server; such errors quote its answers
+        raise StoreUnreachableError(
+            f"The store {store.name!r} answered with something that cannot be read ({type(error).__name__})."
+        ) from None

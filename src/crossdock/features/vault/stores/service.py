@@ -29,7 +29,7 @@ from crossdock.features.vault.stores.opening import (
     leads_elsewhere,
     parsed,
 )
-from crossdock.features.vault.stores.outside import OutsideSecrets, read_within_prefix
+from crossdock.features.vault.stores.outside import OutsideSecrets, answered, read_within_prefix
 from crossdock.features.vault.stores.schemas import StoreCheck, StoreCheckIn, StoreOut, StorePatch
 from crossdock.features.vault.stores.settings import in_clear
 from crossdock.gateway.addresses import AddressPolicy
@@ -133,7 +133,7 @@ class StoreService:
         try:
             reader = await self._outside.reader(store)
             if wanted.path is None:
-                await reader.check()
+                await answered(store, reader.check())
                 return StoreCheck(ok=True, checked_at=now)
             secret = await read_within_prefix(reader, store, wanted.path, wanted.field)
         except (SecretStoreError, EncryptionError) as error:
