@@ -114,7 +114,8 @@ def test_providers_are_shown_and_manifests_checked_without_a_database(
     good = STAND_INS / "key_header" / "manifest.yaml"
     assert answer(crossdock("connector", "validate", str(good), "--json"))["code"] == "key_header"
     bad = tmp_path / "manifest.yaml"
-    bad.write_text(good.read_text().replace("category: crm", "category: cars"))
+    bad.write_text(good.read_text().replace("category: crm", "category: cars").replace("manifest: 1", "manifest: 7"))
     refused = crossdock("connector", "validate", str(bad))
     assert refused.exit_code == 2
-    assert "manifest.yaml:4: /category" in refused.output
+    told = [line.partition(": ")[2].partition(": ")[0] for line in refused.stderr.splitlines()]
+    assert told == [f"{bad}:1", f"{bad}:4"]  # one line each, with the file as it was given

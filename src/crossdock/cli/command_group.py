@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from crossdock.cli.output import print_error
 from crossdock.kit.errors import CrossdockError, InvalidInputError
+from crossdock.kit.wording import in_words
 
 FAILED = 1
 MISUSED = 2
@@ -99,7 +100,7 @@ def _foreign(error: Exception) -> tuple[int, str] | None:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     if isinstance(error, ValidationError):
-        return MISUSED, "; ".join(_refused(error.title, fault["loc"], fault["msg"]) for fault in error.errors())
+        return MISUSED, "; ".join(_refused(error.title, fault["loc"], in_words(fault)) for fault in error.errors())
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | SQLAlchemyError | OSError):
         return FAILED, f"{type(error).__name__}: {error}"
     return None
@@ -118,4 +119,4 @@ def _refused(model: str, location: tuple[str | int, ...], message: str) -> str:
     place = ".".join(map(str, location)) or "input"
     if model == "Settings" and location:
         place = f"CROSSDOCK_{place.upper()}"
-    return f"{place}: {message.removeprefix('Value error, ')}"
+    return f"{place}: {message}"

@@ -5,8 +5,15 @@ from typing import Annotated
 
 import typer
 
-from crossdock.cli.output import AsJson, print_json, show_one, show_rows
-from crossdock.connectors.manifest import Category, ProviderLibrary, load_manifest, manifest_schema
+from crossdock.cli.command_group import MISUSED
+from crossdock.cli.output import AsJson, print_error, print_json, show_one, show_rows
+from crossdock.connectors.manifest import (
+    Category,
+    InvalidManifestError,
+    ProviderLibrary,
+    manifest_schema,
+    parse_manifest,
+)
 from crossdock.features.integrations.provider_view import ProviderDetail, ProviderOut
 from crossdock.settings import Settings
 
@@ -46,7 +53,12 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check a manifest; what is wrong with it is told with file and line, by exit code 2."""
-    read = load_manifest(manifest)
+    try:
+        read = parse_manifest(manifest.read_text(encoding="utf-8"), source=str(manifest))
+    except InvalidManifestError as error:
+        for fault in error.message.splitlines():
+            print_error(fault)
+        raise typer.Exit(MISUSED) from None
     if as_json:
         print_json(read.model_dump(mode="json", exclude_none=True))
     else:

@@ -16,6 +16,8 @@ def read_settings(path: Path | None) -> Any:  # noqa: ANN401 - whatever the file
         return None
     try:
         return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
         raise InvalidInputError(f"{path} is not JSON: {error}.") from None
 

@@ -35,6 +35,7 @@ from crossdock.kit.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from crossdock.kit.wording import in_words
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -143,9 +144,15 @@ def _faults(error: CrossdockError) -> Sequence[Mapping[str, Any]]:
 def _fault(item: Mapping[str, Any], body: object) -> dict[str, Any]:
     """One of FastAPI's validation errors, as we tell it."""
     place, *steps = item["loc"]
-    detail = item["msg"].removeprefix("Value error, ")
+    detail = in_words(item)
     if item["type"] == "json_invalid":
         return {"in": "body", "pointer": "", "detail": f"The body is not JSON: {item['ctx']['error']}."}
+    if place == "body" and isinstance(body, bytes):
+        return {
+            "in": "body",
+            "pointer": "",
+            "detail": "The body is not sent as JSON: add Content-Type: application/json.",
+        }
     if place == "body":
         return {"in": "body", "pointer": _pointer(steps, body, item["type"]), "detail": detail}
     return {"in": place, "name": ".".join(map(str, steps)), "detail": detail}

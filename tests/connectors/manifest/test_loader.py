@@ -78,7 +78,7 @@ def test_a_fault_in_a_way_in_is_placed_in_the_file_and_not_in_our_classes() -> N
 
 
 def test_what_is_missing_is_told_at_what_lacks_it() -> None:
-    assert faults(ACME.replace("check:\n  path: /me\n", "")) == [(1, "/check", "is missing.")]
+    assert faults(ACME.replace("check:\n  path: /me\n", "")) == [(1, "/check", "is missing")]
 
 
 @pytest.mark.parametrize(

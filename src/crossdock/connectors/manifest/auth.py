@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crossdock.gateway.oauth.settings import ClientAuthentication, Grant, OAuthSettings
-from crossdock.kit.errors import Fault, InvalidInputError
+from crossdock.kit.errors import InvalidInputError
+from crossdock.kit.wording import worded
 
 
 class SecretForm(StrEnum):
@@ -173,10 +174,7 @@ class OAuth2Auth(_Method):
         try:
             return OAuthSettings.model_validate(config.get(self.oauth_in or "", {}))
         except ValidationError as error:
-            faults = tuple(
-                Fault("".join(f"/{step}" for step in ("config", self.oauth_in, *fault["loc"])), fault["msg"])
-                for fault in error.errors()
-            )
+            faults = worded(error.errors(), pointer=f"/config/{self.oauth_in}")
             raise InvalidInputError("The settings of OAuth are not valid.", faults) from None
 
     def fields_for(self, settings: OAuthSettings) -> tuple[CredentialField, ...]:

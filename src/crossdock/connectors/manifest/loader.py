@@ -12,6 +12,7 @@ from crossdock.connectors.manifest.errors import InvalidManifestError
 from crossdock.connectors.manifest.model import Manifest
 from crossdock.connectors.manifest.yaml_reading import YamlDocument, read_yaml
 from crossdock.kit.errors import Fault
+from crossdock.kit.wording import in_words
 
 MOST_FAULTS = 20
 
@@ -80,9 +81,7 @@ def _message(path: Steps, fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(path[-1]), _words(), n=1)
         return "is no word of a manifest here" + (f"; did you mean {near[0]!r}?" if near else ".")
-    if fault["type"] == "missing":
-        return "is missing."
-    return str(fault["msg"]).removeprefix("Value error, ")
+    return in_words(fault)
 
 
 @cache

@@ -67,8 +67,8 @@ from crossdock.gateway.urls import parse_destination_url
 from crossdock.http.pagination import PageRequest
 from crossdock.kit.clock import Clock
 from crossdock.kit.crypto import EncryptionError
-from crossdock.kit.errors import Fault
 from crossdock.kit.ids import IdKind, format_id, new_uuid
+from crossdock.kit.wording import worded
 
 _ACTIVE = SubscriptionStatus.ACTIVE
 
@@ -387,10 +387,7 @@ def _validated(settings: dict[str, Any]) -> SubscriptionSettings:
     try:
         return SubscriptionSettings.model_validate(settings)
     except ValidationError as error:
-        faults = tuple(
-            Fault("".join(f"/{step}" for step in fault["loc"]), fault["msg"])
-            for fault in error.errors(include_input=False, include_url=False)
-        )
+        faults = worded(error.errors(include_input=False, include_url=False))
         raise InvalidSubscriptionError("These settings do not work together.", faults) from None
 
 

@@ -37,6 +37,7 @@ from crossdock.jobs.queue import enqueue_in_session
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import Fault
 from crossdock.kit.ids import IdKind, format_id, new_uuid
+from crossdock.kit.wording import worded
 
 # More would only help somebody who guesses, and each costs every verification.
 _MOST_SECRETS = 4
@@ -302,10 +303,7 @@ def _patched(endpoint: Endpoint, changes: Mapping[str, Any]) -> EndpointSettings
     try:
         return EndpointSettings.model_validate(current | dict(changes))
     except ValidationError as error:
-        faults = tuple(
-            Fault("".join(f"/{step}" for step in fault["loc"]), fault["msg"])
-            for fault in error.errors(include_url=False, include_context=False, include_input=False)
-        )
+        faults = worded(error.errors(include_url=False, include_input=False))
     raise InvalidEndpointError("; ".join(f"{fault.pointer}: {fault.message}" for fault in faults), faults)
 
 

@@ -20,6 +20,7 @@ from crossdock.gateway.urls import parse_destination_url
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import Fault
 from crossdock.kit.ids import IdKind
+from crossdock.kit.wording import worded
 
 AnyStoreIn = AwsStoreIn | AzureStoreIn | HashicorpStoreIn
 
@@ -46,11 +47,7 @@ def parsed(name: str, kind: StoreKind, settings: Mapping[str, Any], credentials:
     try:
         return _KINDS[kind].model_validate(given)
     except ValidationError as error:
-        faults = tuple(
-            Fault("".join(f"/{step}" for step in fault["loc"]), fault["msg"].removeprefix("Value error, "))
-            for fault in error.errors(include_input=False, include_url=False)
-        )
-        raise InvalidStoreError(None, faults) from None
+        raise InvalidStoreError(None, worded(error.errors(include_input=False, include_url=False))) from None
 
 
 def check_addresses(store: AnyStoreIn, policy: AddressPolicy) -> None:
