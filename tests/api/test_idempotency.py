@@ -71,3 +71,18 @@ def test_what_takes_no_key_is_not() -> None:
     described = hub_api().openapi()["paths"]
     for operation in (described["/api/v1/sessions"]["post"], described["/api/v1/apikeys"]["get"]):
         assert "Idempotency-Key" not in [parameter["name"] for parameter in operation.get("parameters", [])]
+
+
+async def test_who_may_do_less_now_gets_no_answer_from_before(api: ApiClient) -> None:
+    scopes = ["integration:read", "integration:admin"]
+    made = (await api.post(KEYS, json={"name": "Shop", "scopes": scopes})).json
+    shop = api.with_key(made["key"])
+
+    async def create() -> Answer:
+        wanted = {"name": "Ours", "provider": "generic_http", "draft": True}
+        return await shop.post("/api/v1/integrations", json=wanted, headers={"Idempotency-Key": "k"})
+
+    assert [(await create()).status for _ in range(2)] == [201, 201]
+    assert (await api.patch(f"{KEYS}/{made['id']}", json={"scopes": scopes[:1]})).status == 200
+    again = await create()
+    assert (again.status, again.json["code"]) == (409, "idempotency_conflict")

@@ -72,6 +72,7 @@ class AnswerSeals(Protocol):
 class _Caller:
     tenant_id: UUID
     name: str
+    permissions: frozenset[str] = frozenset()
 
 
 class IdempotentWrites:
@@ -106,7 +107,7 @@ class IdempotentWrites:
             await self._app(scope, receive, send)
             return
         body = await whole_body(Request(scope, receive))
-        claim = Claim(caller.tenant_id, f"api:{caller.name}", check_key(key), _fingerprint(scope, body))
+        claim = Claim(caller.tenant_id, f"api:{caller.name}", check_key(key), _fingerprint(scope, body, caller))
         known = await self._claims.claim(claim)
         if known is None:
             await self._serve(claim, scope, _replaying(body, receive), send)
@@ -131,7 +132,7 @@ class IdempotentWrites:
             principal = await admit(self._gatekeeper, scope)
         except (UnauthorizedError, ForbiddenError):
             return None
-        return _Caller(principal.tenant_id, principal.public_id)
+        return _Caller(principal.tenant_id, principal.public_id, principal.permissions)
 
     async def _kept(self, claim: Claim, known: Claim) -> KeptAnswer:
         if known.fingerprint != claim.fingerprint:
@@ -230,10 +231,20 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _fingerprint(scope: Scope, body: bytes) -> bytes:
-    """What makes two requests the same: method, path, query, content type and body."""
+def _fingerprint(scope: Scope, body: bytes, caller: _Caller) -> bytes:
+    """What makes two requests the same: method, path, query, content type and body, and what the caller may do.
+
+    An answer is looked at by nobody again who has lost a permission since.
+    """
     content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    parts = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), content_type)
+    permissions = " ".join(sorted(caller.permissions)).encode()
+    parts = (
+        scope["method"].encode(),
+        scope["path"].encode(),
+        scope.get("query_string", b""),
+        content_type,
+        permissions,
+    )
     digest = hashlib.sha256()
     for part in (*parts, body):
         digest.update(len(part).to_bytes(8, "big") + part)

@@ -137,7 +137,8 @@ class Calling:
         attempts = options.max_retries + 1
         settings = ClientSettings(
             base_url=connection.base_url() or (lambda values: _base_url(connection, values)),
-            partition=str(connection.integration_id),
+            # With other credentials it may be another account: neither its connections nor its answers are this one's.
+            partition=f"{connection.integration_id}:{connection.revision}",
             headers=_headers(connection),
             connect_timeout_s=options.connect_timeout_s,
             read_timeout_s=options.timeout_s,

@@ -319,3 +319,17 @@ async def test_no_cache_between_keeps_an_answer_for_others(orders: Reached) -> N
     assert "private" in answer.headers["Cache-Control"]
     assert "public" not in answer.headers["Cache-Control"]
     assert not {"Surrogate-Control", "CDN-Cache-Control"} & set(answer.headers)
+
+
+async def test_what_another_account_was_answered_stands_in_for_nothing(api: ApiClient) -> None:
+    async with reached(api, stale_s=600, max_retries=0) as orders:
+        assert (await orders.call()).json == {"ok": True}
+        changed = await api.patch(f"{INTEGRATIONS}/{orders.id}", json={"credentials": {"api_key": "another-key-98765"}})
+        assert (changed.status, changed.json["status"]) == (200, "active")
+
+        async def failing(visit: Visit, _request: bytes) -> None:
+            await visit.answer(b"", status="503 Busy")
+
+        orders.answering = failing
+        answer = await orders.call()
+        assert (answer.status, "Crossdock-Stale" in answer.headers) == (503, False)
