@@ -190,6 +190,13 @@ def test_a_held_lane_neither_asks_nor_starts_and_looks_again_when_the_hold_ends(
     assert lane.wait_s(NOW + timedelta(seconds=5), 0) == 0
 
 
+def test_a_longer_hold_stays_whatever_shorter_one_comes() -> None:
+    lane = read_empty(new_lane())
+    for second in (60, 600, 30):
+        lane.hold(at_second(second))
+    assert lane.held_until(NOW) == at_second(600)
+
+
 def test_a_retry_is_asked_for_when_it_falls_due() -> None:
     lane = read_empty(new_lane())
     lane.offer(pending(1))

@@ -110,7 +110,8 @@ class Dispatcher:
         for claim in claims:
             destination = destinations.get(claim.subscription_id)
             if destination is None:
-                unreadable.append(Handback(claim.tenant_id, claim.subscription_id, claim.epoch, later, claim.breaker))
+                until = later if claim.hold_until is None else max(later, claim.hold_until)
+                unreadable.append(Handback(claim.tenant_id, claim.subscription_id, claim.epoch, until, claim.breaker))
                 continue
             calmed = claim.subscription_id in self._calmed
             lane = Lane(

@@ -207,6 +207,10 @@ class Lane:
             ends.append(opened)
         return max(ends) if ends else None
 
+    def hold(self, until: datetime) -> None:
+        """Start nothing until then, or until what holds it already ends, if that is later."""
+        self.hold_until = until if self.hold_until is None else max(until, self.hold_until)
+
     def changes_at(self, now: datetime) -> datetime | None:
         """When something changes by itself: a hold ends, or something falls due; None when nothing will."""
         if not self.active:

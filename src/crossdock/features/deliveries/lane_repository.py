@@ -49,13 +49,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Handback:
-    """A lane to give back, with what its next owner should know."""
+    """A lane to give back, with what its next owner should know; `as_stored` is what the lane's row has already."""
 
     tenant_id: UUID
     subscription_id: UUID
     epoch: int
     hold_until: datetime | None = None
     breaker: dict[str, Any] | None = None
+    as_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class LaneRepository:
             rows = await connection.fetch(
                 "SELECT tenant_id, subscription_id, epoch FROM lanes WHERE owner = $1", worker_id
             )
-        return [Handback(row["tenant_id"], row["subscription_id"], row["epoch"]) for row in rows]
+        return [Handback(row["tenant_id"], row["subscription_id"], row["epoch"], as_stored=True) for row in rows]
 
     async def claim_woken(self, worker_id: UUID, *, most: int, woken_before_s: float) -> list[Claim]:
         """Take unowned lanes whose time has come at least so many seconds ago."""
@@ -177,6 +178,7 @@ class LaneRepository:
                 [None if lane.breaker is None else msgspec.json.encode(lane.breaker).decode() for lane in lanes],
                 [lane.hold_until for lane in lanes],
                 self._floor(),
+                [lane.as_stored for lane in lanes],
             )
             due = [row["subscription_id"] for row in rows if row["due"]]
             if due:
@@ -359,14 +361,15 @@ SELECT l.subscription_id,
 
 _RELEASE = """
 UPDATE lanes l
-   SET owner = NULL, released_at = now(), breaker = u.breaker::jsonb, hold_until = u.hold_until,
-       wake_at = greatest(u.hold_until,
+   SET owner = NULL, released_at = now(), breaker = CASE WHEN u.as_stored THEN l.breaker ELSE u.breaker::jsonb END,
+       hold_until = CASE WHEN u.as_stored THEN l.hold_until ELSE u.hold_until END,
+       wake_at = greatest(CASE WHEN u.as_stored THEN l.hold_until ELSE u.hold_until END,
                           (SELECT d.due_at FROM deliveries d
                             WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
                               AND d.status = 'pending' AND d.id >= $7
                             ORDER BY d.due_at LIMIT 1))
-  FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[])
-       AS u (tenant_id, subscription_id, epoch, breaker, hold_until)
+  FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[], $8::bool[])
+       AS u (tenant_id, subscription_id, epoch, breaker, hold_until, as_stored)
  WHERE l.tenant_id = u.tenant_id AND l.subscription_id = u.subscription_id AND l.owner = $1 AND l.epoch = u.epoch
 RETURNING l.subscription_id, l.wake_at <= now() AS due
 """

@@ -144,7 +144,7 @@ class Pump:
             result = await self._attempter.attempt(lane, pending)
         except Exception:  # noqa: BLE001 - it stays pending; what must not happen is sending it again at once
             _log.exception("delivery_broke", **named(pending))
-            lane.hold_until = self._clock.now() + _BROKEN_HOLD
+            lane.hold(self._clock.now() + _BROKEN_HOLD)
         finally:
             self._under_way -= 1
             if result is None:
@@ -184,7 +184,7 @@ class Pump:
             if result.strip():
                 self._record(result)
             else:
-                lane.hold_until = self._clock.now() + _BROKEN_HOLD
+                lane.hold(self._clock.now() + _BROKEN_HOLD)
                 self._not_recorded(result)
 
     def _not_recorded(self, result: Result) -> None:
