@@ -244,6 +244,27 @@ async def test_a_record_that_cannot_be_written_takes_no_other_with_it(database: 
     assert unlogged() == before + 1
 
 
+async def test_a_fault_that_nobody_foresaw_costs_the_calls_it_met_and_not_the_log(
+    database: Database, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = writer_of(database)
+    faults: list[object] = []
+
+    async def faulty(*arguments: object) -> None:
+        faults.append(arguments)
+        raise ZeroDivisionError
+
+    writer.start()
+    sink = writer.sink(UUID(int=1), UUID(int=2), max_body_bytes=100)
+    with monkeypatch.context() as patch:
+        patch.setattr(AccessRefusals, "tell", faulty)
+        sink.add(record())
+        await eventually(lambda: faults)
+    sink.add(record())
+    await writer.stop()
+    assert await written(services.database) == 2
+
+
 async def test_memory_is_bounded_bodies_go_first_and_what_is_lost_is_counted(database: Database) -> None:
     writer = writer_of(database, max_waiting_bytes=100_000)
     before = unlogged()

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import structlog
 
@@ -152,7 +151,7 @@ class CallWriter:
         except CONNECTION_LOST as error:
             _log.warning("calls_not_written_yet", calls=len(self._waiting), error=repr(error))
             return False
-        except (asyncpg.PostgresError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the log goes on
             # One row that the database refuses must not take the others with it.
             if len(rows) == 1:
                 _log.error("call_not_written", call_id=str(rows[0][0].record.id), error=repr(error))
@@ -160,9 +159,12 @@ class CallWriter:
                 return True
             middle = len(rows) // 2
             return await self._written(rows[:middle]) and await self._written(rows[middle:])
-        await self._refusals.tell(
-            [(entry.tenant_id, entry.integration_id, entry.record) for entry, _ in rows if _is_refused(entry)]
-        )
+        try:
+            await self._refusals.tell(
+                [(entry.tenant_id, entry.integration_id, entry.record) for entry, _ in rows if _is_refused(entry)]
+            )
+        except Exception:  # noqa: BLE001 - the calls are in the log, and others are to come
+            _log.exception("refusals_not_told")
         return True
 
     def _lose(self, count: int) -> None:
