@@ -54,7 +54,8 @@ def check_config(
     )
     if faults:
         raise InvalidIntegrationError(f"The configuration does not fit what {manifest.name} needs.", faults)
-    if not draft:
+    # A draft is tried out with its credentials, too.
+    if not draft or manifest.whole_url_property(environment.value) in config:
         _check_address(manifest, config, environment=environment, policy=policy)
 
 
