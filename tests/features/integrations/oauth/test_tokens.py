@@ -1,13 +1,17 @@
 """Integrations' access tokens: fresh, renewed once, never lost."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import pytest
 from aiohttp import web
+from sqlalchemy.exc import DBAPIError
 
 from crossdock.features.integrations.models import IntegrationStatus
+from crossdock.features.integrations.oauth import renewal
 from crossdock.features.integrations.oauth.errors import NotConnectedError
+from crossdock.features.integrations.oauth.store import TokenStore
 from crossdock.gateway.errors import GrantRevokedError, TokenFetchError
 from crossdock.kit.ids import new_uuid
 from tests.authorization_server import AuthorizationServer
@@ -250,6 +254,41 @@ async def test_what_the_provider_rotated_waits_for_a_database_that_is_away(
         assert await caller == "access-2"
     assert await hub.token(place) == "access-2"
     assert not server.revoked
+
+
+async def test_what_the_provider_rotated_outlives_a_passing_refusal_of_the_database(
+    hub: Stage, server: AuthorizationServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await hub.add_integration(server)
+    await hub.connect(server, place)
+    clock.move(HOUR)
+    write, refusals = TokenStore.write, [DBAPIError("UPDATE", {}, Exception("deadlock detected"))]
+
+    async def refused_once(self: TokenStore, *arguments: Any, **named: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        await write(self, *arguments, **named)
+
+    monkeypatch.setattr(TokenStore, "write", refused_once)
+    assert await hub.token(place) == "access-2"
+    assert not refusals
+    assert not server.revoked
+
+
+async def test_what_the_database_never_takes_is_not_tried_for_ever(
+    hub: Stage, server: AuthorizationServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await hub.add_integration(server)
+    await hub.connect(server, place)
+    clock.move(HOUR)
+
+    async def refused(*_: Any, **__: Any) -> None:
+        raise DBAPIError("UPDATE", {}, Exception("no such character"))
+
+    monkeypatch.setattr(TokenStore, "write", refused)
+    monkeypatch.setattr(renewal, "_STORE_PAUSE_S", 0)
+    with pytest.raises(DBAPIError):
+        await hub.token(place)
 
 
 async def test_nothing_is_renewed_that_nobody_has_connected(hub: Stage, server: AuthorizationServer) -> None:

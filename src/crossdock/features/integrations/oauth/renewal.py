@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.db.engine import Database
@@ -41,6 +42,7 @@ _MAX_WAIT_BY_HEADER_S = 3600.0
 _MAX_COUNTED = 1000
 _STORE_PAUSE_S = 0.1
 _MAX_STORE_PAUSE_S = 2.0
+_MOST_REFUSALS = 10
 
 _log = structlog.get_logger(__name__)
 
@@ -280,15 +282,22 @@ class Renewal:
 
 
 async def _stored(write: Callable[[], Awaitable[T]]) -> T:
-    """What the write answers, once the database has it, however long that is away."""
+    """What the write answers, once the database has it, however long that is away; a refusal may pass, too."""
     pause_s = _STORE_PAUSE_S
+    refusals = 0
     while True:
         try:
             return await write()
         except UnavailableError:
             _log.warning("oauth_token_not_stored_yet")
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _MAX_STORE_PAUSE_S)
+        except DBAPIError as error:
+            refusals += 1
+            if refusals == _MOST_REFUSALS:
+                raise
+            # Its text quotes what was to be stored.
+            _log.warning("oauth_token_not_stored_yet", refused=type(error.orig).__name__)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _MAX_STORE_PAUSE_S)
 
 
 def _wait_s(failures: int, error: TokenFetchError) -> float:
