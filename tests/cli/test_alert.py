@@ -38,6 +38,7 @@ def test_an_alert_is_shown_acknowledged_and_resolved(crossdock: Command, alert: 
     assert answer(crossdock("alert", "show", alert, "--json"))["title"] == "A check fails"
     seen = answer(crossdock("alert", "acknowledge", alert, "--note", "on it", "--json"))
     assert (seen["status"], seen["note"]) == ("acknowledged", "on it")
+    assert answer(crossdock("alert", "acknowledge", alert, "--json"))["note"] == "on it"  # nobody said another one
     assert len(answer(crossdock("alert", "list", "--json"))) == 1
     assert answer(crossdock("alert", "resolve", alert, "--json"))["status"] == "resolved"
     assert answer(crossdock("alert", "list", "--json")) == []

@@ -77,6 +77,30 @@ def test_an_integration_lives_on_the_command_line(crossdock: Command, provider: 
 
 
 @pytest.mark.usefixtures("tenant")
+def test_an_integration_goes_by_its_name_where_one_alone_has_it(crossdock: Command, provider: str) -> None:
+    place = answer(_create(crossdock, provider))["id"]
+    assert answer(crossdock("integration", "show", "Customers", "--json"))["id"] == place
+    assert answer(crossdock("integration", "disable", "Customers", "--json"))["status"] == "paused"
+    unknown = crossdock("integration", "show", "Custom")
+    assert (unknown.exit_code, "crossdock integration list" in unknown.stderr) == (1, True)
+    second = answer(_create(crossdock, provider, "--owner", "ann", "--draft"))["id"]
+    doubtful = crossdock("integration", "delete", "Customers")
+    assert doubtful.exit_code == 1
+    assert place in doubtful.stderr
+    assert second in doubtful.stderr
+
+
+@pytest.mark.usefixtures("tenant")
+def test_people_read_settings_below_each_other(crossdock: Command, provider: str) -> None:
+    _create(crossdock, provider)
+    lines = crossdock("integration", "show", "Customers").stdout.splitlines()
+    (config,) = (number for number, line in enumerate(lines) if line.startswith("config "))
+    shown = sorted(line.removeprefix("config").strip() for line in lines[config : config + 3])
+    assert shown == [f"base_url: {provider}", "page_size: 7", "region: eu"]
+    assert [line.split() for line in lines if line.startswith("exclusive")] == [["exclusive", "no"]]
+
+
+@pytest.mark.usefixtures("tenant")
 def test_exit_codes_tell_what_does_not_work(crossdock: Command, provider: str) -> None:
     pending = _create(crossdock, provider, key="wrong-key-0123456789")
     assert pending.exit_code == 1

@@ -102,6 +102,10 @@ def test_a_store_is_kept_without_its_credentials_being_shown(
     checked = crossdock("vault", "store", "check", store, "--json")
     assert (checked.exit_code, json.loads(checked.stdout)["ok"]) == (1, False)
     assert "hvs.hush" not in crossdock("vault", "store", "show", store).output
+    assert answer(crossdock("vault", "store", "show", "main", "--json"))["id"] == store  # as references name it
+    assert "vault store list" in crossdock("vault", "store", "check", "maine").stderr
+    missing = crossdock("vault", "store", "add", "--file", str(tmp_path / "none.json"))
+    assert (missing.exit_code, "cannot be read" in missing.stderr) == (2, True)
     answer(crossdock("vault", "store", "remove", store, "--json"))
     assert crossdock("vault", "store", "show", store).exit_code == 1
 

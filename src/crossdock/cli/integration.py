@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.bootstrap import Services
 from crossdock.cli.command_group import FAILED
@@ -26,14 +27,14 @@ from crossdock.features.integrations.schemas import (
     IntegrationPatch,
     TestOut,
 )
-from crossdock.http.pagination import PageRequest
+from crossdock.http.pagination import MAX_LIMIT, PageRequest
 from crossdock.http.schemas import View
-from crossdock.kit.errors import InvalidInputError
+from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError
 from crossdock.kit.ids import IdKind, parse_id
 
 app = typer.Typer(no_args_is_help=True, help="Connect providers, and see how the connections are.")
 
-IntegrationId = Annotated[str, typer.Argument(metavar="INTEGRATION", help="Its id, such as int_0192….")]
+IntegrationId = Annotated[str, typer.Argument(metavar="INTEGRATION", help="Its id, such as int_0192…, or its name.")]
 Config = Annotated[
     list[str] | None,
     typer.Option(
@@ -262,7 +263,8 @@ def history(
 def _looked(integration: str, tenant: str | None, look: Callable[[Services, InTenant, UUID], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `look` gives
     async def work(services: Services) -> View:
         async with in_tenant(services, tenant) as place:
-            found: View = await look(services, place, parse_id(IdKind.INTEGRATION, integration))
+            key = await _key(services, place.session, integration)
+            found: View = await look(services, place, key)
             return found
 
     return run(work)
@@ -271,9 +273,24 @@ def _looked(integration: str, tenant: str | None, look: Callable[[Services, InTe
 def _done(integration: str, tenant: str | None, act: Callable[[Services, UUID, Actor, UUID], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `act` gives
     async def work(services: Services) -> Any:  # noqa: ANN401 - see above
         place = await place_in(services, tenant)
-        return await act(services, place.tenant_id, place.actor, parse_id(IdKind.INTEGRATION, integration))
+        async with services.database.tenant(place.tenant_id) as session:
+            key = await _key(services, session, integration)
+        return await act(services, place.tenant_id, place.actor, key)
 
     return run(work)
+
+
+async def _key(services: Services, session: AsyncSession, given: str) -> UUID:
+    """The id as given, or that of the one integration with this name."""
+    if given.startswith(f"{IdKind.INTEGRATION.value}_"):
+        return parse_id(IdKind.INTEGRATION, given)
+    found = await services.integrations.service.list(session, PageRequest(limit=MAX_LIMIT), Wanted(text=given))
+    ids = [one.id for one in found if one.name == given]
+    if not ids:
+        raise NotFoundError(f"No integration is called {given!r}; `crossdock integration list` has all.")
+    if len(ids) > 1:
+        raise ConflictError(f"{len(ids)} integrations are called {given!r}; give the id: {', '.join(ids)}.")
+    return parse_id(IdKind.INTEGRATION, ids[0])
 
 
 def _settings(path: Path | None, config: list[str] | None, credential: list[str] | None) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def show_one(view: BaseModel, *, as_json: bool, note: str | None = None) -> None
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         if value not in (None, [], {}, ""):
-            _console.print(f"[bold]{name.replace('_', ' '):<{width}}[/bold]  {escape(as_text(value))}", soft_wrap=True)
+            first, *more = _lines(value)
+            _console.print(f"[bold]{name.replace('_', ' '):<{width}}[/bold]  {escape(first)}", soft_wrap=True)
+            for line in more:
+                _console.print(f"{'':<{width}}  {escape(line)}", soft_wrap=True)
     if note:
         _console.print(f"\n{escape(note)}", soft_wrap=True)
 
@@ -66,10 +69,21 @@ def print_error(message: str) -> None:
     _errors.print(f"[bold red]error:[/bold red] {escape(' '.join(message.split()))}", soft_wrap=True)
 
 
+def _lines(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
+    """A field's value in lines: what is in an object below each other, and of a list of objects each on its own."""
+    if isinstance(value, Mapping):
+        return [f"{name}: {as_text(one)}" for name, one in value.items()]
+    if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+        return [as_text(one) for one in value]
+    return [as_text(value)]
+
+
 def as_text(value: Any) -> str:  # noqa: ANN401 - any JSON
     """A value of a view in a table's cell."""
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(as_text, value))
     if isinstance(value, Mapping):

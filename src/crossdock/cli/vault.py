@@ -82,13 +82,13 @@ def _advice(found: VaultStatus, where: str) -> str:
     """What to do now."""
     if not found.done:
         return (
-            f"Workers have {found.waiting_secrets} secrets to seal anew, and what older keys wrap. Keep all keys in "
-            f"{where} until `crossdock vault status` says that they may go."
+            f"Workers have {found.waiting_secrets} secrets to seal anew, and the data keys under older keys to wrap. "
+            f"Keep all keys in {where} until `crossdock vault status` says that they may go."
         )
     old = [key.id for key in found.keys if key.configured and not key.in_use]
     if old:
         return (
-            f"Nothing stored needs {', '.join(old)} any more, so that can be taken out of {where}; restart then. "
+            f"Nothing stored needs {', '.join(old)} any more: take it out of {where}, and restart. "
             "Backups of the database from before the change still need it: keep it with them."
         )
     return f"Everything is under the key in use. Keep a copy of {where} apart from the database and its backups."

@@ -4,14 +4,17 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.bootstrap import Services
 from crossdock.cli.commands import OnlyTenant, in_tenant, place_in, run
 from crossdock.cli.given import STANDARD_INPUT, read_settings
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
+from crossdock.features.vault.errors import StoreNotFoundError
 from crossdock.features.vault.stores.schemas import StoreCheck, StoreCheckIn, StoreIn, StoreOut, StorePatch
 from crossdock.http.pagination import MAX_LIMIT, PageRequest
 from crossdock.kit.errors import InvalidInputError
@@ -19,7 +22,7 @@ from crossdock.kit.ids import IdKind, parse_id
 
 app = typer.Typer(no_args_is_help=True, help="Outside stores that secrets may lie in: AWS, Azure, HashiCorp Vault.")
 
-StoreId = Annotated[str, typer.Argument(metavar="STORE", help="The store's id, such as sst_0192….")]
+StoreId = Annotated[str, typer.Argument(metavar="STORE", help="The store's name, or its id, such as sst_0192….")]
 Given = Annotated[
     Path,
     typer.Option(
@@ -63,7 +66,8 @@ def show(store: StoreId, *, tenant: OnlyTenant = None, as_json: AsJson = False) 
 
     async def work(services: Services) -> StoreOut:
         async with in_tenant(services, tenant) as place:
-            return await services.secret_stores.read(place.session, parse_id(IdKind.SECRET_STORE, store))
+            store_id = await _key(services, place.session, store)
+            return await services.secret_stores.read(place.session, store_id)
 
     show_one(run(work), as_json=as_json)
 
@@ -75,7 +79,7 @@ def change(store: StoreId, *, tenant: OnlyTenant = None, file: Given, as_json: A
 
     async def work(services: Services) -> StoreOut:
         place = await place_in(services, tenant)
-        store_id = parse_id(IdKind.SECRET_STORE, store)
+        store_id = await _found(services, place.tenant_id, store)
         return await services.secret_stores.patch(place.tenant_id, place.actor, store_id, given)
 
     show_one(run(work), as_json=as_json)
@@ -95,7 +99,8 @@ def check(
     async def work(services: Services) -> StoreCheck:
         place = await place_in(services, tenant)
         wanted = StoreCheckIn(path=path, field=field)
-        return await services.secret_stores.check(place.tenant_id, parse_id(IdKind.SECRET_STORE, store), wanted)
+        store_id = await _found(services, place.tenant_id, store)
+        return await services.secret_stores.check(place.tenant_id, store_id, wanted)
 
     found = run(work)
     show_one(found, as_json=as_json)
@@ -109,13 +114,29 @@ def remove(store: StoreId, *, tenant: OnlyTenant = None, as_json: AsJson = False
 
     async def work(services: Services) -> None:
         place = await place_in(services, tenant)
-        await services.secret_stores.delete(place.tenant_id, place.actor, parse_id(IdKind.SECRET_STORE, store))
+        store_id = await _found(services, place.tenant_id, store)
+        await services.secret_stores.delete(place.tenant_id, place.actor, store_id)
 
     run(work)
     if as_json:
         print_json({"removed": store})
     else:
         typer.echo(f"Removed {store}.")
+
+
+async def _found(services: Services, tenant_id: UUID, given: str) -> UUID:
+    async with services.database.tenant(tenant_id) as session:
+        return await _key(services, session, given)
+
+
+async def _key(services: Services, session: AsyncSession, given: str) -> UUID:
+    """The id as given, or that of the store with this name; names are one store's."""
+    if given.startswith(f"{IdKind.SECRET_STORE.value}_"):
+        return parse_id(IdKind.SECRET_STORE, given)
+    for store in await services.secret_stores.on_page(session, PageRequest(limit=MAX_LIMIT)):
+        if store.name == given:
+            return store.id
+    raise StoreNotFoundError(f"No secret store is called {given!r}; `crossdock vault store list` has all.")
 
 
 def _read(file: Path) -> object:

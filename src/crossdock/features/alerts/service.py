@@ -39,13 +39,14 @@ class AlertService:
     async def acknowledge(
         self, session: AsyncSession, actor: Actor, tenant_id: UUID, alert_id: UUID, *, note: str | None
     ) -> Alert:
-        """Somebody has seen it. Done again, the last one and his note count.
+        """Somebody has seen it. Done again, the last one counts, and the last note.
 
         Raises AlertNotFoundError or AlertResolvedError.
         """
         alert = await self._unresolved(session, tenant_id, alert_id)
         alert.status = AlertStatus.ACKNOWLEDGED
-        alert.acknowledged_at, alert.acknowledged_by, alert.note = self._clock.now(), actor.id, note
+        alert.acknowledged_at, alert.acknowledged_by = self._clock.now(), actor.id
+        alert.note = note or alert.note
         self._tell(session, alert, actor, ACKNOWLEDGED_EVENT, new={"note": note})
         return alert
 
