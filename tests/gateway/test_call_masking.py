@@ -119,3 +119,9 @@ def test_bodies_are_bounded() -> None:
 
 def test_a_body_that_nests_without_end_is_still_text() -> None:
     assert masked_record(response_headers=JSON, response_body=b"[" * 5000).response_body
+
+
+def test_an_address_in_a_header_shows_no_secret_of_its_query() -> None:
+    headers = (("Location", "https://a.example/x?access_token=abc&page=2"), ("Accept", "text/html;q=0.9, a/b?c"))
+    shown = dict(masked_record(response_headers=headers).response_headers)
+    assert shown == {"Location": f"https://a.example/x?access_token={MASK}&page=2", "Accept": "text/html;q=0.9, a/b?c"}

@@ -62,16 +62,24 @@ def masked(record: CallRecord, *, max_body_bytes: int) -> MaskedCall:
 def _masked_headers(headers: HeaderPairs, secrets: tuple[str, ...]) -> HeaderPairs:
     kept = headers[:_MAX_HEADERS]
     # Together: looking through many short texts takes much longer than through one.
-    together = "\n".join([MASK if is_secret_name(name) else value[:_MAX_VALUE_SEARCHED] for name, value in kept])
+    together = "\n".join([_searched(name, value) for name, value in kept])
     values = _masked_text(together, secrets).split("\n")
     if len(values) != len(kept):  # a folded header has lines of its own
-        values = [MASK if is_secret_name(name) else _masked_text(value, secrets) for name, value in kept]
+        values = [_masked_text(_searched(name, value), secrets) for name, value in kept]
     return tuple(
         [
             (storable(name[:_MAX_NAME_CHARACTERS]), value[:_MAX_VALUE_CHARACTERS])
             for (name, _), value in zip(kept, values, strict=True)
         ]
     )
+
+
+def _searched(name: str, value: str) -> str:
+    """A header's value as far as it is looked through for secrets and persons; nothing of it where the name tells."""
+    if is_secret_name(name):
+        return MASK
+    cut = value[:_MAX_VALUE_SEARCHED]
+    return masked_query(cut, is_private_name) if "?" in cut else cut
 
 
 def _masked_body(body: bytes | None, headers: HeaderPairs, secrets: tuple[str, ...], most: int) -> str | None:

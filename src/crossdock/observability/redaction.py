@@ -9,7 +9,8 @@ MASK = "•••"
 
 _SECRET_NAME = re.compile(
     r"pass(word|phrase)?$|secret|token|authorization|cookie|api[-_]?key$|private[-_]?key|credential|signature|dsn$"
-    r"|session[-_]?id$|client[-_]?state$",
+    r"|session[-_]?id$|client[-_]?state$|(auth|access|subscription|functions|shared|account)[-_]?key$"
+    r"|^x-auth$|assertion$|code[-_]?verifier$|^(pwd|pin|otp|jwt|x-jwt)$|hmac$",
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"\b(cdk_|whsec_|whsk_|Bearer |Basic )[A-Za-z0-9+/=_.~-]{8,}|://[^/\s:@]+:[^/\s@]+@")
