@@ -7,8 +7,11 @@ from uuid import UUID
 import pytest
 
 from crossdock.features.deliveries import routing
+from crossdock.features.events import ingest
+from crossdock.features.events.accepting import STORED_ANSWERS
 from crossdock.features.events.errors import PartitionMissingError
-from crossdock.features.events.ingest import Accepted
+from crossdock.features.events.ingest import Accepted, IdempotencyClaim
+from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid, uuid_floor
 from crossdock.mapping.filters import Filter
 from tests.hub import Hub
@@ -30,6 +33,25 @@ async def test_one_publication_that_the_database_refuses_fails_alone(hub: Hub, r
     events = await hub.query("SELECT payload FROM events WHERE type = 'order.created'")
     assert sorted(int(row["payload"]) for row in events) == list(range(50))
     assert len(await hub.query("SELECT FROM deliveries WHERE kind = 'event'")) == 50
+
+
+async def test_a_key_whose_life_ends_while_it_is_asked_for_is_to_be_tried_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = IdempotencyClaim(hub.tenant_id, "test", "key", b"")
+    await hub.services.writer.publish([hub.event("first")], claim=claim)
+    # As if it had been cleaned away after it was found taken.
+    monkeypatch.setattr(ingest, "STORED_ANSWERS", f"{STORED_ANSWERS} WHERE false")
+    outcomes = await asyncio.gather(
+        hub.services.writer.publish([hub.event("second")], claim=claim),
+        hub.services.writer.publish([hub.event("other")]),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], UnavailableError)
+    assert not isinstance(outcomes[1], BaseException)
+    assert not outcomes[1][0].duplicate
+    rows = await hub.query("SELECT payload FROM events WHERE type = 'order.created' ORDER BY id")
+    assert [row["payload"] for row in rows] == [b'"first"', b'"other"']
 
 
 async def test_an_id_that_exists_adds_nothing_and_says_so(hub: Hub, receiver: Receiver) -> None:

@@ -264,8 +264,10 @@ class EventWriter:
             return
         by_key = {(row["tenant_id"], row["scope"], row["key"]): row for row in stored}
         for position, claim in lost:
-            row = by_key[claim.tenant_id, claim.scope, claim.key]
-            if row["fingerprint"] != claim.fingerprint:
+            row = by_key.get((claim.tenant_id, claim.scope, claim.key))
+            if row is None:  # its life has ended since: the next try takes it
+                answers[position] = UnavailableError()
+            elif row["fingerprint"] != claim.fingerprint:
                 answers[position] = IdempotencyConflictError()
             else:
                 answers[position] = [
