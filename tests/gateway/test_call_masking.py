@@ -125,3 +125,9 @@ def test_an_address_in_a_header_shows_no_secret_of_its_query() -> None:
     headers = (("Location", "https://a.example/x?access_token=abc&page=2"), ("Accept", "text/html;q=0.9, a/b?c"))
     shown = dict(masked_record(response_headers=headers).response_headers)
     assert shown == {"Location": f"https://a.example/x?access_token={MASK}&page=2", "Accept": "text/html;q=0.9, a/b?c"}
+
+
+def test_of_headers_beyond_all_measure_the_first_are_kept() -> None:
+    headers = tuple((f"x-{number}", "y" * 8000) for number in range(10))
+    shown = masked_record(response_headers=(("a", "b"), *headers)).response_headers
+    assert [name for name, _ in shown] == ["a", "x-0", "x-1", "x-2", "x-3"]

@@ -27,6 +27,8 @@ _MAX_HEADERS = 100
 _MAX_NAME_CHARACTERS = 128
 _MAX_VALUE_CHARACTERS = 1024
 _MAX_VALUE_SEARCHED = 8192
+# Of a provider that sends tens of thousands of characters in headers, the first are enough.
+_MAX_HEADERS_CHARACTERS = 32 * 1024
 _TEXT_TYPE = re.compile(r"text/|[/+](json|xml)|x-www-form-urlencoded|javascript|graphql|ndjson|multipart/|yaml|csv")
 _LEAST_TAIL = 4
 
@@ -60,7 +62,7 @@ def masked(record: CallRecord, *, max_body_bytes: int) -> MaskedCall:
 
 
 def _masked_headers(headers: HeaderPairs, secrets: tuple[str, ...]) -> HeaderPairs:
-    kept = headers[:_MAX_HEADERS]
+    kept = _first(headers)
     # Together: looking through many short texts takes much longer than through one.
     together = "\n".join([_searched(name, value) for name, value in kept])
     values = _masked_text(together, secrets).split("\n")
@@ -72,6 +74,15 @@ def _masked_headers(headers: HeaderPairs, secrets: tuple[str, ...]) -> HeaderPai
             for (name, _), value in zip(kept, values, strict=True)
         ]
     )
+
+
+def _first(headers: HeaderPairs) -> HeaderPairs:
+    left = _MAX_HEADERS_CHARACTERS
+    for number, (name, value) in enumerate(headers[:_MAX_HEADERS]):
+        left -= min(len(name), _MAX_NAME_CHARACTERS) + min(len(value), _MAX_VALUE_SEARCHED)
+        if left < 0:
+            return headers[:number]
+    return headers[:_MAX_HEADERS]
 
 
 def _searched(name: str, value: str) -> str:

@@ -278,6 +278,17 @@ async def test_memory_is_bounded_bodies_go_first_and_what_is_lost_is_counted(dat
     assert unlogged() == before + 100
 
 
+async def test_headers_take_memory_too(database: Database) -> None:
+    writer = writer_of(database, max_waiting_bytes=100_000)
+    before = unlogged()
+    sink = writer.sink(UUID(int=1), UUID(int=2), max_body_bytes=100)
+    big = record(response_headers=(("x", "y" * 30_000),), url="https://a.example/" + "z" * 10_000)
+    for _ in range(10):
+        sink.add(replace(big, id=new_uuid()))
+    assert unlogged() == before + 8
+    await writer.stop()
+
+
 async def test_a_call_never_waits_for_the_log(orders: Reached, services: Services, api: ApiClient) -> None:
     async with services.database.owner() as session:
         await session.execute(_LOCK)

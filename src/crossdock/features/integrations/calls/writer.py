@@ -47,7 +47,9 @@ class _Entry:
     @property
     def size(self) -> int:
         record = self.record
-        return _RECORD_BYTES + len(record.request_body or b"") + len(record.response_body or b"")
+        headers = sum([len(name) + len(value) for name, value in (*record.request_headers, *record.response_headers)])
+        bodies = len(record.request_body or b"") + len(record.response_body or b"")
+        return _RECORD_BYTES + len(record.url) + headers + bodies
 
 
 class CallWriter:
