@@ -40,6 +40,8 @@ def test_a_path_is_put_behind_the_base_url_as_it_is(path: str, query: str, url: 
         "/..%2fadmin",
         "/%252e%252e/admin",
         "/%25252e%25252e/admin",
+        "/%2525252e%2525252e/admin",
+        "/%252525252525252e%252525252525252e/admin",
         "/..;/admin",
         "/..%3b/admin",
         "/..%5cadmin",

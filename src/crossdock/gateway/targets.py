@@ -50,3 +50,5 @@ def _refuse_unless_below(path: str, query: str) -> None:
         meant = decoded
         if _CONTROL.search(meant):
             raise PathRefusedError("The path has an encoded control character.")
+    else:
+        raise PathRefusedError(f"The path is percent-encoded more than {_DECODED_TIMES - 1} times over.")
