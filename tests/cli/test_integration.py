@@ -91,6 +91,16 @@ def test_an_integration_goes_by_its_name_where_one_alone_has_it(crossdock: Comma
 
 
 @pytest.mark.usefixtures("tenant")
+def test_calls_are_listed_and_counted(crossdock: Command, provider: str) -> None:
+    place = json.loads(_create(crossdock, provider, key="wrong-key-0123456789").stdout)["id"]
+    (call,) = answer(crossdock("integration", "calls", place, "--json"))
+    assert (call["status_code"], call["integration_id"]) == (401, place)
+    assert call["id"] in crossdock("integration", "calls", place, "--failed").stdout
+    counted = answer(crossdock("integration", "stats", place, "--json"))
+    assert (counted["calls"], counted["failed"], counted["breaker"]) == (1, 1, "closed")
+
+
+@pytest.mark.usefixtures("tenant")
 def test_people_read_settings_below_each_other(crossdock: Command, provider: str) -> None:
     _create(crossdock, provider)
     lines = crossdock("integration", "show", "Customers").stdout.splitlines()

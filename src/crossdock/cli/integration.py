@@ -11,11 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.bootstrap import Services
 from crossdock.cli.command_group import FAILED
-from crossdock.cli.commands import InTenant, Limit, OnlyTenant, in_tenant, place_in, run
+from crossdock.cli.commands import InTenant, Limit, OnlyTenant, in_tenant, place_in, provided, run
 from crossdock.cli.given import read_secret, read_settings
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
 from crossdock.connectors.manifest import Category
 from crossdock.db.audit import Actor
+from crossdock.features.integrations.calls.filters import CallFilter
+from crossdock.features.integrations.calls.schemas import CallOut
+from crossdock.features.integrations.calls.service import CallLog
 from crossdock.features.integrations.listing import Wanted
 from crossdock.features.integrations.models import Environment, Health, IntegrationStatus, LogLevel
 from crossdock.features.integrations.schemas import (
@@ -27,6 +30,7 @@ from crossdock.features.integrations.schemas import (
     IntegrationPatch,
     TestOut,
 )
+from crossdock.features.integrations.statistics import IntegrationStats
 from crossdock.http.pagination import MAX_LIMIT, PageRequest
 from crossdock.http.schemas import View
 from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError
@@ -258,6 +262,42 @@ def history(
 
     rows = _looked(integration, tenant, look)
     show_rows(rows, ("at", "level", "action", "message"), as_json=as_json, empty="Nothing has happened to it yet.")
+
+
+@app.command()
+def stats(
+    integration: IntegrationId,
+    *,
+    hours: Annotated[int, typer.Option(min=1, help="How far back.")] = 24,
+    tenant: OnlyTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how an integration's calls went, and how its breaker stands."""
+
+    async def look(services: Services, place: InTenant, key: UUID) -> IntegrationStats:
+        return await services.integrations.service.stats(place.session, key, hours=hours)
+
+    show_one(_looked(integration, tenant, look), as_json=as_json)
+
+
+@app.command()
+def calls(
+    integration: IntegrationId,
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what did not succeed.")] = False,
+    limit: Limit = 50,
+    tenant: OnlyTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """List an integration's calls, newest first: every attempt, also those that were held back."""
+
+    async def look(services: Services, place: InTenant, key: UUID) -> list[CallOut]:
+        wanted = CallFilter(integration_id=key, failed=failed or None)
+        found = await provided(services, CallLog).search(place.session, PageRequest(limit=limit), wanted)
+        return [CallOut.of(one) for one in found[:limit]]
+
+    columns = ("started_at", "method", "path", "status_code", "outcome", "attempt", "duration_ms", "id")
+    show_rows(_looked(integration, tenant, look), columns, as_json=as_json, empty="No calls yet.")
 
 
 def _looked(integration: str, tenant: str | None, look: Callable[[Services, InTenant, UUID], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `look` gives
