@@ -32,6 +32,7 @@ _USED = {
     "notify": "PgQueuer's driver protocol",
     "tm": "PgQueuer's driver protocol",
     "periodic_flush": "PgQueuer's buffers",
+    "flush_items": "PgQueuer's buffers",
     "local_limiter": "those who use the gateway alone",
     "LocalBreaker": "those who use the gateway alone",
     "FixedClock": "tests, here and of those who build on Crossdock",

@@ -43,8 +43,11 @@ class _QuietBuffer(TimedOverflowBuffer[T]):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.shutdown.wait(), self.timeout.total_seconds())
             await self.flush()
-            if not self.events.empty():  # it could not be written
-                self._added.set()
+
+    async def flush(self) -> None:
+        await super().flush()
+        if not self.events.empty():  # it could not be written
+            self._added.set()
 
     async def __aexit__(self, *error: object) -> None:
         self.shutdown.set()
