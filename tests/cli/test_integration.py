@@ -144,6 +144,10 @@ def test_providers_are_shown_and_manifests_checked_without_a_database(
     assert {"generic_http", "key_header"} <= codes
     assert answer(crossdock("connector", "list", "--type", "sms", "--json")) == []
     assert answer(crossdock("connector", "show", "key_header", "--json"))["auth"][0]["kind"] == "api_key"
+    shown = " ".join(crossdock("connector", "show", "generic_http").stdout.split())
+    assert "base_url: (required) Base URL. Where the API is" in shown
+    assert "basic: User name and password; needs username, password; may have tls_certificate" in shown
+    assert "such as client_id and client_secret" in shown
     assert "properties" in answer(crossdock("connector", "schema"))
     good = STAND_INS / "key_header" / "manifest.yaml"
     assert answer(crossdock("connector", "validate", str(good), "--json"))["code"] == "key_header"

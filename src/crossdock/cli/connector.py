@@ -1,9 +1,11 @@
 """`crossdock connector`: the providers that can be connected, and manifests of one's own."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import RootModel
 
 from crossdock.cli.command_group import MISUSED
 from crossdock.cli.output import AsJson, print_error, print_json, show_one, show_rows
@@ -43,7 +45,8 @@ def show(
 ) -> None:
     """Show one provider: what its configuration takes, its ways in, its limits."""
     library = _library()
-    show_one(ProviderDetail.of_versions(library.find(provider, version), library.versions(provider)), as_json=as_json)
+    found = ProviderDetail.of_versions(library.find(provider, version), library.versions(provider))
+    show_one(found if as_json else _readable(found), as_json=as_json)
 
 
 @app.command()
@@ -69,6 +72,33 @@ def validate(
 def schema() -> None:
     """Print the JSON Schema of manifests, for editors that check while one types."""
     print_json(manifest_schema())
+
+
+def _readable(provider: ProviderDetail) -> RootModel[dict[str, Any]]:
+    """A provider for people: what they fill in, a line each, for the schemas that programs read."""
+    shown = provider.model_dump(mode="json")
+    spec = shown.pop("spec")
+    required = spec.get("required", [])
+    shown["config"] = {
+        name: " ".join(
+            [
+                *(["(required)"] if name in required else []),
+                ". ".join(part for part in (field.get("title"), field.get("description")) if part),
+            ]
+        )
+        for name, field in spec.get("properties", {}).items()
+    }
+    shown["auth"] = {way["id"]: _way_in(way) for way in shown["auth"]}
+    return RootModel[dict[str, Any]](shown)
+
+
+def _way_in(way: Mapping[str, Any]) -> str:
+    needs = [field["name"] for field in way["credentials"] if field["required"]]
+    may = [field["name"] for field in way["credentials"] if not field["required"]]
+    if way["kind"] == "oauth2" and not needs:
+        needs = ["what its grant asks for, such as client_id and client_secret"]
+    told = [way["title"], *([f"needs {', '.join(needs)}"] if needs else [])]
+    return "; ".join([*told, *([f"may have {', '.join(may)}"] if may else [])])
 
 
 def _library() -> ProviderLibrary:
