@@ -126,6 +126,8 @@ async def test_a_body_that_is_not_json_says_so(client: ApiClient) -> None:
     answer = await client.post("/crates", body=b"{", headers={"Content-Type": "application/json"})
     assert answer.status == 422
     assert "not JSON" in answer.json["errors"][0]["detail"]
+    answer = await client.post("/crates", body=b"{}", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert "Content-Type: application/json" in answer.json["errors"][0]["detail"]  # what curl sends unless told
 
 
 async def test_an_error_of_ours_keeps_its_status_code_and_faults(client: ApiClient) -> None:
