@@ -232,7 +232,7 @@ async def test_that_one_was_made_is_told_and_written_down(desk: Desk, services: 
 
 
 @pytest.mark.parametrize("url", ["http://198.51.100.7/", "https://10.0.0.1/", "https://a:b@api.example/", "ftp://x/"])
-async def test_a_drafts_address_is_none_that_must_not_be_reached(desk: Desk, provider: StandIn, url: str) -> None:
+async def test_a_drafts_address_is_none_that_must_not_be_reached(desk: Desk, url: str) -> None:
     refused = await desk.post(**desk.wanted(draft=True, config={"base_url": url}))
     assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/config/base_url")
     made = await desk.create(draft=True, config={})
