@@ -79,7 +79,7 @@ async def test_of_a_long_lane_no_more_is_read_than_is_wanted_though_lanes_look_s
         await pending(hub, new_uuid(), 1, tenant=new_uuid())
     await hub.query("ANALYZE deliveries")
     read_due = [[hub.tenant_id], [long], [100], FLOOR, [], NOW, CEILING, 1_000_000]
-    release = [new_uuid(), [hub.tenant_id], [long], [0], [None], [None], FLOOR]
+    release = [new_uuid(), [hub.tenant_id], [long], [0], [None], [None], FLOOR, [False]]
     async with services.database.pool(Role.WORKER).acquire() as connection:
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         found, read = await rows_read(connection, lane_repository._READ_DUE, *read_due)
