@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from crossdock.bootstrap import Services
 from crossdock.db.urls import libpq_url
 from crossdock.features.alerts.models import Alert, AlertKind
+from crossdock.features.integrations.connections import ConnectionLoader
 from crossdock.features.integrations.health import CHECK_EVERY_S
 from crossdock.features.integrations.models import Integration
 from crossdock.kit.clock import FixedClock
@@ -142,6 +143,23 @@ async def test_one_whose_secret_cannot_be_opened_keeps_no_other_from_its_check(
         values = {"credentials": b"\x02spoiled", "revision": Integration.revision + 1}
         await session.execute(update(Integration).where(Integration.id == key).values(**values))
     services.integrations.activation.announce(tenant.tenant_id, key)
+    asked = len(provider.requests)
+    await _rounds(services, clock)
+    assert len(provider.requests) == asked + 1
+
+
+async def test_a_fault_that_nobody_foresaw_keeps_no_other_from_its_check(
+    desk: Desk, services: Services, clock: FixedClock, provider: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, _ = await desk.create(owner="a"), await desk.create(owner="b")
+    revision = ConnectionLoader.revision
+
+    async def faulty(self: ConnectionLoader, tenant_id: UUID, integration_id: UUID) -> int:
+        if integration_id == parse_id(IdKind.INTEGRATION, broken["id"]):
+            raise ZeroDivisionError
+        return await revision(self, tenant_id, integration_id)
+
+    monkeypatch.setattr(ConnectionLoader, "revision", faulty)
     asked = len(provider.requests)
     await _rounds(services, clock)
     assert len(provider.requests) == asked + 1

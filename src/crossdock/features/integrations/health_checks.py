@@ -75,6 +75,8 @@ class HealthChecks:
             except CrossdockError as error:
                 # Gone, paused or unreadable meanwhile: no word on the provider.
                 _log.info("integration_not_checked", integration_id=str(integration_id), reason=error.message)
+            except Exception:  # noqa: BLE001 - whatever it is, it must not keep the others from their check
+                _log.exception("integration_check_broke", integration_id=str(integration_id))
 
     async def _note(
         self, session: AsyncSession, actor: Actor, integration_id: UUID, revision: int, result: TestResult
