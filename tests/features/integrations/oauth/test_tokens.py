@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from crossdock.features.integrations.models import IntegrationStatus
 from crossdock.features.integrations.oauth import renewal
 from crossdock.features.integrations.oauth.errors import NotConnectedError
-from crossdock.features.integrations.oauth.store import TokenStore
+from crossdock.features.integrations.oauth.store import KeptToken, TokenStore
 from crossdock.gateway.errors import GrantRevokedError, TokenFetchError
 from crossdock.kit.ids import new_uuid
 from tests.authorization_server import AuthorizationServer
@@ -26,8 +26,7 @@ HOUR = 3600
 async def test_a_token_is_kept_and_renewed_five_minutes_before_it_ends(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     assert await hub.token(place) == "access-1"
     clock.move(HOUR - 310)
     assert await hub.token(place) == "access-1"
@@ -45,11 +44,36 @@ async def test_a_token_is_kept_and_renewed_five_minutes_before_it_ends(
     assert server.refreshes == 1
 
 
+async def test_a_renewal_that_another_process_was_quicker_with_is_seen(
+    hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await hub.connected(server)
+    clock.move(HOUR - 295)
+    read, was_read, told = TokenStore.access_token, asyncio.Event(), asyncio.Event()
+    other.changes.on_change(lambda _: told.set())
+
+    async def read_and_held_up(*asked: Any) -> KeptToken | None:
+        kept = await read(*asked)
+        if not was_read.is_set():
+            was_read.set()
+            await hub.oauth.tokens.refresh(place)
+            await told.wait()
+        return kept
+
+    monkeypatch.setattr(TokenStore, "access_token", read_and_held_up)
+    assert await other.token(place) == "access-1"
+
+    async def renewed() -> bool:
+        return await other.token(place) == "access-2"
+
+    await eventually(renewed)
+    assert server.refreshes == 1
+
+
 async def test_a_call_that_waits_long_between_its_tries_gets_a_fresh_token(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     provider = hub.oauth.tokens.provider(*place)
     assert (await provider.token()).authorization == "Bearer access-1"
     clock.move(HOUR + 5)
@@ -59,8 +83,7 @@ async def test_a_call_that_waits_long_between_its_tries_gets_a_fresh_token(
 async def test_fifty_callers_in_one_process_cause_one_refresh(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     assert set(await asyncio.gather(*(hub.token(place) for _ in range(50)))) == {"access-2"}
     assert (server.refreshes, server.revoked) == (1, False)
@@ -69,8 +92,7 @@ async def test_fifty_callers_in_one_process_cause_one_refresh(
 async def test_another_process_waits_for_what_the_first_commits(
     hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     server.hold = asyncio.Event()
     callers = [asyncio.create_task(process.token(place)) for process in (hub, other) for _ in range(10)]
@@ -83,8 +105,7 @@ async def test_another_process_waits_for_what_the_first_commits(
 async def test_the_rotated_refresh_token_is_committed_before_the_access_token_is_given_out(
     hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     for generation in range(2, 6):
         clock.move(HOUR)
         # Whoever has the token first, the other one finds the refresh token that came with it.
@@ -97,8 +118,7 @@ async def test_an_answer_without_a_refresh_token_keeps_the_old_one(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
     server.rotates = False
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     for expected in ("access-2", "access-3"):
         clock.move(HOUR)
         assert await hub.token(place) == expected
@@ -108,8 +128,7 @@ async def test_an_answer_without_a_refresh_token_keeps_the_old_one(
 async def test_a_token_that_the_provider_refused_is_renewed_once_it_is_not_young(
     hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     assert await hub.token(place, force_newer_than="access-1") == "access-1"
     clock.move(31)
     assert await hub.token(place, force_newer_than="access-1") == "access-2"
@@ -122,8 +141,7 @@ async def test_a_token_that_says_no_end_is_good_until_it_is_refused(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
     server.expires_in = None
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(1000 * HOUR)
     assert await hub.token(place) == "access-1"
     assert await hub.token(place, force_newer_than="access-1") == "access-2"
@@ -132,8 +150,7 @@ async def test_a_token_that_says_no_end_is_good_until_it_is_refused(
 async def test_a_refused_grant_puts_the_integration_to_waiting_at_once_and_tells(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     await hub.query("UPDATE integrations SET status = 'active' WHERE id = $1", place[1])
     server.revoked = True
     clock.move(HOUR)
@@ -156,8 +173,7 @@ async def test_a_refused_grant_puts_the_integration_to_waiting_at_once_and_tells
 async def test_a_server_in_trouble_revokes_nothing_and_is_not_asked_at_every_call(
     hub: Stage, server: AuthorizationServer, clock: MovableClock, status: int
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     server.refuse = lambda: web.json_response({"error": "invalid_grant"}, status=status, headers={"Retry-After": "7"})
     clock.move(HOUR)
     for _ in range(3):
@@ -176,8 +192,7 @@ async def test_a_server_in_trouble_revokes_nothing_and_is_not_asked_at_every_cal
 async def test_what_fails_ahead_of_the_end_harms_nobody(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     server.refuse = lambda: web.Response(status=503)
     clock.move(HOUR - 200)
     for _ in range(20):
@@ -196,8 +211,7 @@ async def test_what_fails_ahead_of_the_end_harms_nobody(
 async def test_the_renewal_survives_the_caller_who_began_it(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     server.hold = asyncio.Event()
     caller = asyncio.create_task(hub.token(place))
@@ -211,8 +225,7 @@ async def test_the_renewal_survives_the_caller_who_began_it(
 async def test_stopping_waits_until_what_the_provider_rotated_is_written_down(
     hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     server.hold, server.hold_after = asyncio.Event(), True
     caller = asyncio.create_task(hub.token(place))
@@ -231,8 +244,7 @@ async def test_what_the_provider_rotated_waits_for_a_database_that_is_away(
     clock: MovableClock,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     async with gate_to(hub.database.dsn) as gate, stage(gate.database_url, keys=keys, clock=clock) as behind:
         server.hold, server.hold_after = asyncio.Event(), True
@@ -259,8 +271,7 @@ async def test_what_the_provider_rotated_waits_for_a_database_that_is_away(
 async def test_what_the_provider_rotated_outlives_a_passing_refusal_of_the_database(
     hub: Stage, server: AuthorizationServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     write, refusals = TokenStore.write, [DBAPIError("UPDATE", {}, Exception("deadlock detected"))]
 
@@ -278,8 +289,7 @@ async def test_what_the_provider_rotated_outlives_a_passing_refusal_of_the_datab
 async def test_what_the_database_never_takes_is_not_tried_for_ever(
     hub: Stage, server: AuthorizationServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
 
     async def refused(*_: Any, **__: Any) -> None:
@@ -302,8 +312,7 @@ async def test_nothing_is_renewed_that_nobody_has_connected(hub: Stage, server: 
 
 
 async def test_a_token_of_one_tenant_is_none_of_anothers(hub: Stage, server: AuthorizationServer) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     with pytest.raises(NotConnectedError):
         await hub.token((await hub.add_tenant("globex"), place[1]))
 
@@ -311,8 +320,7 @@ async def test_a_token_of_one_tenant_is_none_of_anothers(hub: Stage, server: Aut
 async def test_what_was_disconnected_while_it_was_renewed_does_not_come_back(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     server.hold = asyncio.Event()
     caller = asyncio.create_task(hub.token(place))
@@ -327,8 +335,7 @@ async def test_what_was_disconnected_while_it_was_renewed_does_not_come_back(
 async def test_a_refusal_of_the_old_grant_does_not_touch_the_new_one(
     hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     server.hold = asyncio.Event()
     caller = asyncio.create_task(hub.token(place))
@@ -344,8 +351,7 @@ async def test_a_refusal_of_the_old_grant_does_not_touch_the_new_one(
 async def test_a_late_answer_does_not_overwrite_a_newer_consent(
     hub: Stage, other: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     server.hold, server.hold_after = asyncio.Event(), True
     caller = asyncio.create_task(hub.token(place))
@@ -392,8 +398,7 @@ async def test_a_wrong_client_secret_is_tried_again_when_it_was_changed_and_not_
 async def test_a_process_that_died_in_the_middle_holds_nothing_beyond_its_time(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     clock.move(HOUR)
     await hub.query(
         "UPDATE oauth_tokens SET renewer = $2, renewer_until = clock_timestamp() + interval '0.6 s' WHERE id = $1",
@@ -425,8 +430,7 @@ async def test_idle_integrations_are_renewed_too_and_disconnected_ones_are_not(
 
 
 async def test_secrets_are_in_no_row_in_clear(hub: Stage, server: AuthorizationServer) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     await hub.open(place)
     for table in ("oauth_tokens", "oauth_states", "integrations", "integration_logs", "audit_log", "outbox"):
         for row in await hub.query(f"SELECT to_jsonb(t)::text AS line FROM {table} t"):

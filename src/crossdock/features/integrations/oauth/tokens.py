@@ -97,11 +97,21 @@ class IntegrationTokens:
 
     def _renewed_ahead(self, place: Place, task: asyncio.Task[KeptToken]) -> None:
         self._ahead.pop(place, None)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, CrossdockError):
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            # No notice comes of it where another process had renewed it before this one began.
+            self._forget_older(place, task.result())
+        elif isinstance(error, CrossdockError):
             _log.info("oauth_token_not_renewed_ahead", integration_id=str(place[1]), reason=error.message)
-        elif error is not None:
+        else:
             _log.error("oauth_token_renewal_broke", integration_id=str(place[1]), exc_info=error)
+
+    def _forget_older(self, place: Place, newer: KeptToken) -> None:
+        kept = self._kept.get(place)
+        if kept is not None and kept.generation < newer.generation:
+            del self._kept[place]
 
     async def _read(self, place: Place) -> KeptToken | None:
         """What is committed, not usable where the settings have changed since; None when there is no token."""
