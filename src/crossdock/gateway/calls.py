@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from crossdock.gateway.errors import ReplyFormatError, ReplyTooLargeError
-from crossdock.gateway.headers import HeaderPairs
+from crossdock.gateway.headers import HeaderPairs, first_value
 from crossdock.gateway.limits import Priority
 from crossdock.gateway.targets import Query
 
@@ -69,8 +69,7 @@ class Reply:
 
     def header(self, name: str) -> str | None:
         """The first value of a header, its name in any case."""
-        lowered = name.lower()
-        return next((value for key, value in self.headers if key.lower() == lowered), None)
+        return first_value(self.headers, name)
 
     def content(self, *, max_bytes: int = 64 * 1024 * 1024) -> bytes:
         """The body, decompressed if it came compressed; raises ReplyTooLargeError or ReplyFormatError."""

@@ -69,7 +69,6 @@ class PathRefusedError(RequestError):
     """The path is none below the provider's base URL."""
 
     code = "path_refused"
-    status = 400
 
 
 class RequestBodyError(TransportError):

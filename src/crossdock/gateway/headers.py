@@ -51,6 +51,12 @@ RESERVED_PREFIXES = ("webhook-", "crossdock-", "x-crossdock-", "proxy-")
 _MAX_DELTA_DIGITS = 9
 
 
+def first_value(headers: HeaderPairs, name: str) -> str | None:
+    """The first value of a header, its name in any case."""
+    lowered = name.lower()
+    return next((value for key, value in headers if key.lower() == lowered), None)
+
+
 def name_fault(name: str) -> str | None:
     """What is wrong with a header name that a customer chose, if anything."""
     if not TOKEN.fullmatch(name):

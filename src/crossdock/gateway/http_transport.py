@@ -88,7 +88,11 @@ class HttpTransport:
         try:
             if connection is not None:
                 failure = await exchange.over(connection)
-            if connection is None or (failure is not None and self._try_another(failure, connection, exchange)):
+            if connection is None or (
+                failure is not None
+                and failure.kind is ConnectionLostError
+                and self._may_try_another(connection, exchange)
+            ):
                 connection = await self._in_time(self._connect(exchange, Connection), exchange)
                 failure = await exchange.over(connection)
         except BaseException:
@@ -99,11 +103,10 @@ class HttpTransport:
             raise exchange.error(failure, connection)
         return self._response(connection, exchange)
 
-    def _try_another(self, failure: Failure, kept: Connection, exchange: Exchange) -> bool:
+    def _may_try_another(self, lost: Connection, exchange: Exchange) -> bool:
         """A kept-alive connection may be closed by its peer in the moment of its reuse."""
-        again = failure.kind is ConnectionLostError and exchange.request.repeatable and not kept.answered
-        exchange.maybe_sent = again = again and not self._closed
-        return again
+        exchange.maybe_sent = exchange.request.repeatable and not lost.answered and not self._closed
+        return exchange.maybe_sent
 
     def _response(self, connection: Connection, exchange: Exchange) -> OutboundResponse:
         response = exchange.response(connection, now=self._clock.monotonic())

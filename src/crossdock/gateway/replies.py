@@ -1,20 +1,21 @@
 """An answer whose body is read while it comes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from uuid import UUID
 
 from crossdock.gateway._attempt import Attempt
+from crossdock.gateway._pieces import Pieces
 from crossdock.gateway.call_log import BodyStart
 from crossdock.gateway.calls import Reply
 from crossdock.gateway.classification import Verdict, of_error
 from crossdock.gateway.errors import TransportError
-from crossdock.gateway.headers import HeaderPairs
+from crossdock.gateway.headers import HeaderPairs, first_value
 
 Keep = Callable[[HeaderPairs, bytes], None]
 
 
-class StreamedReply:
+class StreamedReply(Pieces):
     """What a provider answers: any status; the body by `piece` or `read`, then or before `close`.
 
     With `keep`, the whole body is given to it if it has at most `most_kept` bytes.
@@ -69,15 +70,6 @@ class StreamedReply:
             self._kept.add(data)
         return data
 
-    async def read(self) -> bytes:
-        """The rest of the body; raises a TransportError when it breaks off."""
-        pieces = [piece async for piece in self]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.piece():
-            yield data
-
     def close(self) -> None:
         """Nothing more is read."""
         self._attempt.end(self._verdict)
@@ -95,7 +87,7 @@ class StreamedReply:
         self._attempt.end(self._verdict)
 
 
-class StaleReply:
+class StaleReply(Pieces):
     """The last good answer, read in the same way as a new one."""
 
     stale = True
@@ -109,8 +101,7 @@ class StaleReply:
 
     def header(self, name: str) -> str | None:
         """The first value of a header, its name in any case."""
-        lowered = name.lower()
-        return next((value for key, value in self.headers if key.lower() == lowered), None)
+        return first_value(self.headers, name)
 
     def raw_header(self, name: bytes) -> bytes | None:
         """The first value of a header as it came, its name in lower case."""
@@ -120,14 +111,6 @@ class StaleReply:
         """The body, then nothing."""
         body, self._body = self._body, b""
         return body
-
-    async def read(self) -> bytes:
-        """The body."""
-        return await self.piece()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.piece():
-            yield data
 
     def close(self) -> None:
         """Nothing is open."""

@@ -5,12 +5,13 @@ so that a response which a provider smuggles in behind one tenant's cannot reach
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from typing import cast
 
 from crossdock.gateway._exchange import Exchange, pairs_of
 from crossdock.gateway._failures import BODY_CUT
+from crossdock.gateway._pieces import Pieces
 from crossdock.gateway._streamed_connection import StreamedConnection
 from crossdock.gateway._wire import Target, head_of, message_of
 from crossdock.gateway.errors import ConnectError, ConnectionLostError
@@ -38,7 +39,7 @@ class StreamRequest(OutboundRequest):
     partition: str = ""
 
 
-class StreamedResponse:
+class StreamedResponse(Pieces):
     """A response whose head is there; its body is read once, and then, or before, it must be closed."""
 
     def __init__(
@@ -92,15 +93,6 @@ class StreamedResponse:
             self.close()
         return data
 
-    async def read(self) -> bytes:
-        """The rest of the body; raises a TransportError when it breaks off."""
-        pieces = [piece async for piece in self]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.piece():
-            yield data
-
     def close(self) -> None:
         """Let the connection go: kept when the exchange is over, dropped when it is not."""
         connection, self._connection = self._connection, None
@@ -131,10 +123,8 @@ class StreamingTransport(HttpTransport):
             try:
                 return await self._exchanged(kept, exchange, request)
             except ConnectionLostError:
-                # A kept-alive connection may be closed by its peer in the moment of its reuse.
-                if not request.repeatable or request.source is not None or kept.answered or self._closed:
+                if request.source is not None or not self._may_try_another(kept, exchange):
                     raise
-            exchange.maybe_sent = True
         fresh = await self._in_time(self._connect(exchange, StreamedConnection), exchange)
         return await self._exchanged(fresh, exchange, request)
 

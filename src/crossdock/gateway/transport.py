@@ -7,7 +7,7 @@ connects only to addresses that its `AddressPolicy` opens. Errors are in `gatewa
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from crossdock.gateway.headers import HeaderPairs
+from crossdock.gateway.headers import HeaderPairs, first_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,7 @@ class OutboundResponse:
 
     def header(self, name: str) -> str | None:
         """The first value of a header, its name in any case."""
-        lowered = name.lower()
-        return next((value for key, value in self.headers if key.lower() == lowered), None)
+        return first_value(self.headers, name)
 
 
 class Transport(Protocol):
