@@ -57,13 +57,12 @@ class Hub:
         return self._process.returncode is not None
 
     def cpu_s(self) -> float:
-        """CPU seconds it has spent."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
+        """CPU seconds that it has spent, with the processes that it supervises."""
+        return _spent_cpu_s(self.pid)
 
     def memory_mb(self) -> float:
-        """Memory it holds now (RSS), in MB; 0 when it is gone."""
-        return _held_bytes(psutil.Process(self.pid)) / 1e6 if not self.ended else 0.0
+        """Memory it holds now (RSS), in MB, with the processes that it supervises; 0 when it is gone."""
+        return 0.0 if self.ended else sum(map(_held_bytes, _family(self.pid))) / 1e6
 
     async def kill(self) -> None:
         """SIGKILL."""
@@ -125,8 +124,7 @@ class Installation:
 
     def kill_postgres(self) -> None:
         """SIGKILL every process of the server."""
-        server = psutil.Process(self._server.pid)
-        for process in (server, *server.children(recursive=True)):
+        for process in _family(self._server.pid):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
@@ -138,19 +136,11 @@ class Installation:
 
     def postgres_cpu_s(self) -> float:
         """CPU seconds spent by the server and all its processes, ended ones too."""
-        server = psutil.Process(self._server.pid)
-        own = server.cpu_times()
-        spent = own.user + own.system + own.children_user + own.children_system
-        for process in server.children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                spent += times.user + times.system
-        return float(spent)
+        return _spent_cpu_s(self._server.pid)
 
     def postgres_memory_mb(self) -> float:
         """Memory that the server's processes hold now, each without what they share, in MB."""
-        server = psutil.Process(self._server.pid)
-        return sum(_held_bytes(process, own=True) for process in (server, *server.children(recursive=True))) / 1e6
+        return sum(_held_bytes(process, own=True) for process in _family(self._server.pid)) / 1e6
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
@@ -295,6 +285,24 @@ async def _terminate(process: asyncio.subprocess.Process, stop: asyncio.Event | 
     if stop is not None:
         await stop.wait()
         process.terminate()
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all that it started, itself first."""
+    first = psutil.Process(pid)
+    return [first, *first.children(recursive=True)]
+
+
+def _spent_cpu_s(pid: int) -> float:
+    """CPU seconds spent by a process and all that it started, ended ones too."""
+    first, *started = _family(pid)
+    own = first.cpu_times()
+    spent = own.user + own.system + own.children_user + own.children_system
+    for process in started:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            spent += times.user + times.system
+    return float(spent)
 
 
 def _held_bytes(process: psutil.Process, *, own: bool = False) -> int:
