@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
+from tests.web_server import serving
+
 Shape = Callable[[dict[str, Any]], web.Response]
 
 
@@ -135,11 +137,5 @@ async def authorization_server(
     app.router.add_get("/authorize", made._authorize)
     app.router.add_post("/token", made._token)
     app.router.add_route("*", "/{rest:.*}", more or made._token)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(app) as made.url:
         yield made
-    finally:
-        await runner.cleanup()

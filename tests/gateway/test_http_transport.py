@@ -18,6 +18,7 @@ from crossdock.gateway.http_transport import HttpTransport
 from tests.gateway.destinations import Destination, Visit, destination, friendly
 from tests.gateway.requests import post
 from tests.waiting import eventually
+from tests.web_server import serving
 
 
 async def test_a_request_arrives_as_it_was_made(transport: HttpTransport) -> None:
@@ -57,16 +58,10 @@ async def test_a_real_server_is_served_many_times_over_one_connection(transport:
 
     app = web.Application()
     app.router.add_post("/", receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
+    async with serving(app) as url:
         for number in range(20):
             body = str(number).encode()
-            assert (await transport.send(post(f"http://127.0.0.1:{runner.addresses[0][1]}/", body=body))).body == body
-    finally:
-        await runner.cleanup()
+            assert (await transport.send(post(f"{url}/", body=body))).body == body
     assert len(peers) == 1
 
 

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from aiohttp import web
 
+from tests.web_server import serving
+
 
 @dataclass
 class Provider:
@@ -55,11 +57,5 @@ async def provider() -> AsyncIterator[Provider]:
     app = web.Application()
     app.router.add_post("/token", made.token)
     app.router.add_post("/call", made.call)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(app) as made.url:
         yield made
-    finally:
-        await runner.cleanup()

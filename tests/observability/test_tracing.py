@@ -18,6 +18,7 @@ from crossdock.gateway.streaming import StreamingTransport
 from crossdock.observability.tracing import exporter_to
 from tests.gateway.destinations import Visit, destination
 from tests.waiting import eventually
+from tests.web_server import serving
 
 
 @pytest.fixture
@@ -73,15 +74,10 @@ async def test_spans_arrive_at_the_collector() -> None:
 
     app = web.Application()
     app.router.add_post("/v1/traces", receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        provider = exporter_to(f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces")
+    async with serving(app) as url:
+        provider = exporter_to(f"{url}/v1/traces")
         provider.get_tracer("test").start_span("a-span-of-ours").end()
         await eventually(lambda: came)
-    finally:
-        await runner.cleanup()
     provider.shutdown()
     assert b"a-span-of-ours" in came[0][1]
     assert b"crossdock" in came[0][1]

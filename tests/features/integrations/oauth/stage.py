@@ -111,6 +111,12 @@ class Stage:
         )
         return await self.authorizations.open_link(started.url.partition("ticket=")[2], user_id=user_id)
 
+    async def connected(self, server: "AuthorizationServer", **settings: Any) -> Place:
+        """An integration as `add_integration` makes it, to which a person has said yes."""
+        place = await self.add_integration(server, **settings)
+        await self.connect(server, place)
+        return place
+
     async def connect(self, server: "AuthorizationServer", place: Place) -> None:
         """A person says yes."""
         opened = await self.open(place)

@@ -257,8 +257,7 @@ async def test_tokens_are_asked_for_where_the_redirect_says_if_that_is_one_of_th
 async def test_connecting_anew_keeps_everything_else_and_ends_the_alert(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     await hub.query("UPDATE integrations SET status = 'active' WHERE id = $1", place[1])
     before = dict(await hub.integration(place))
     server.revoked = True
@@ -276,8 +275,7 @@ async def test_connecting_anew_keeps_everything_else_and_ends_the_alert(
 
 
 async def test_the_refresh_token_of_an_earlier_consent_is_not_kept(hub: Stage, server: AuthorizationServer) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     server.shape = lambda told: web.json_response({k: v for k, v in told.items() if k != "refresh_token"})
     await hub.connect(server, place)
     assert (await hub.row(place))["refresh_token"] is None

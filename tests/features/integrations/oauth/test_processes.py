@@ -35,8 +35,7 @@ def _part(hub: Stage, keys: list[str], place: Place, **more: object) -> Part:
 async def test_a_process_killed_in_mid_request_holds_up_the_others_no_longer_than_its_turn(
     hub: Stage, server: AuthorizationServer, keys: list[str], clock: MovableClock
 ) -> None:
-    place = await hub.add_integration(server)
-    await hub.connect(server, place)
+    place = await hub.connected(server)
     server.hold = asyncio.Event()
     async with acting(_part(hub, keys, place, turn_s=1)) as actor:
         actor.go()

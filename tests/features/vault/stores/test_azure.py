@@ -15,6 +15,7 @@ from crossdock.features.vault.stores.azure import AzureKeyVault, scope_of
 from crossdock.features.vault.stores.settings import AzureCredentials, AzureSettings
 from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import FixedClock
+from tests.web_server import serving
 
 SECRET = "hush-client"
 
@@ -62,15 +63,8 @@ async def azure() -> AsyncIterator[Azure]:
     app = web.Application()
     app.router.add_post("/acme.example/oauth2/v2.0/token", made.token)
     app.router.add_get("/{path:.*}", made.secrets)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = site.name
-    host, port = runner.addresses[0][:2]
-    made.url = f"http://{host}:{port}"
-    yield made
-    await runner.cleanup()
+    async with serving(app) as made.url:
+        yield made
 
 
 @pytest.fixture
