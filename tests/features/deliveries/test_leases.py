@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from crossdock.kit.ids import IdKind, new_uuid, parse_id
 from crossdock.settings import Settings
 from crossdock.worker.worker import Worker
 from tests.hub import ACTOR, Hub, MovableClock, another_process, with_settings, working
-from tests.receivers import Receiver
+from tests.receivers import Gate, Receiver, receiving
 from tests.waiting import eventually
 
 
@@ -200,3 +201,70 @@ async def test_a_worker_that_joins_gets_its_share_at_once_with_what_waits_there(
         await eventually(lambda: len(other._dispatcher.lanes) == 2)
         assert len(worker._dispatcher.lanes) == 2
         await eventually(lambda: all(lane.queue for lane in other._dispatcher.lanes.values()))
+
+
+async def draining(worker: Worker) -> asyncio.Task[None]:
+    """A worker's stop, once it has begun."""
+    stopping = asyncio.create_task(worker.stop())
+    await eventually(lambda: worker._dispatcher._pump._stopping)
+    return stopping
+
+
+@with_settings(drain_timeout_s=60)
+async def test_a_worker_that_drains_for_longer_than_its_lease_keeps_what_is_under_way(
+    hub: Hub, settings: Settings, receiver: Receiver
+) -> None:
+    gate = Gate()
+    receiver.answers(gate)
+    subscription = await hub.subscribe(receiver, ordered=True)
+    async with another_process(settings) as services:
+        leaving = Worker(services)
+        await leaving.start()
+        await hub.publish(1)
+        await receiver.got(1)
+        async with working(hub.services) as staying:
+            stopping = await draining(leaving)
+            leased_until = await hub.query("SELECT lease_until FROM workers WHERE id = $1", leaving._leases.worker_id)
+            await hub.publish_each([2, 3])
+
+            async def lease_ended_long_ago() -> bool:
+                (row,) = await hub.query("SELECT now() > $1 AS over", leased_until[0]["lease_until"])
+                return bool(row["over"])
+
+            await eventually(lease_ended_long_ago)
+            renewed_at = staying._leases._renewed_at
+            await eventually(lambda: staying._leases._renewed_at > renewed_at)
+            assert [request.data for request in receiver.requests] == [1]
+            gate.open()
+            await stopping
+            rows = await hub.ended(subscription, 3)
+    assert [request.data for request in receiver.requests] == [1, 2, 3]
+    (attempt,) = await hub.attempts(rows[0]["id"])
+    assert attempt["worker_id"] == leaving._leases.worker_id
+
+
+# The next renewal, at which lanes of the dead are taken, comes after a third of the lease.
+@with_settings(lease_s=600, drain_timeout_s=60)
+async def test_a_worker_that_drains_gives_back_at_once_what_has_nothing_under_way(
+    hub: Hub, settings: Settings, receiver: Receiver
+) -> None:
+    gate = Gate()
+    async with another_process(settings) as services, receiving() as other:
+        leaving = Worker(services)
+        await leaving.start()
+        subscription = await hub.subscribe(other)
+        await hub.publish(0)
+        await hub.ended(subscription, 1)
+        receiver.answers(gate)
+        await hub.subscribe(receiver)
+        await hub.publish(1)
+        await receiver.got(1)
+        await other.got(2)
+        async with working(hub.services):
+            stopping = await draining(leaving)
+            await hub.publish(2)
+            await other.got(3)
+            assert not stopping.done()
+            gate.open()
+            await stopping
+            await receiver.got(2)

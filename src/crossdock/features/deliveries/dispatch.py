@@ -68,13 +68,16 @@ class Dispatcher:
         self._pump.start(may_send)
         self._reader = asyncio.create_task(self._read_forever(), name="lane-reader")
 
-    async def stop(self, drain_timeout_s: float) -> list[Handback]:
-        """Start nothing more, wait for attempts under way, and say which lanes are to be given back."""
+    async def drain(self, drain_timeout_s: float) -> None:
+        """Start nothing more, and wait for attempts under way; their lanes are still ours."""
         if self._reader is not None:
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reader
         await self._pump.stop(drain_timeout_s)
+
+    def give_up(self) -> list[Handback]:
+        """Let all lanes go that are left."""
         handbacks = [self._handback(lane) for lane in self._lanes.values()]
         # From now on publishers of this process tell others of what they commit.
         self.drop(self._lanes)

@@ -29,6 +29,8 @@ _COURTESY_S = 1.0
 _FORGOTTEN_LOOKS: tuple[tuple[float, float | None], ...] = ((2.0, 6.0), (20.0, 60.0), (300.0, None))
 _FORGET_WORKERS_EVERY_S = 300.0
 _LOOK_AGAIN_EVERY_S = 5.0
+# How long the loop may take for its last step; the database may be away.
+_LAST_STEP_S = 5.0
 # Sending stops this much before the lease ends, so that another's first attempt cannot meet our last.
 _LEASE_MARGIN = 0.75
 
@@ -51,6 +53,7 @@ class LeaseLoop:
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
+        self._draining = False
         self._stopped = False
         self._next_forgotten = dict.fromkeys(_FORGOTTEN_LOOKS, 0.0)
         self._next_forget_workers = 0.0
@@ -70,15 +73,23 @@ class LeaseLoop:
         self._task = asyncio.create_task(self._run(), name="lease-loop")
 
     async def stop(self, drain_timeout_s: float) -> None:
-        """Let work in hand finish, give all lanes back and leave."""
+        """Let work in hand finish, give each lane back as soon as nothing of it is under way, and leave.
+
+        The lease is renewed meanwhile: another owner would send again what is under way.
+        """
+        self._draining = True
+        self._stirred.set()
+        await self._dispatcher.drain(drain_timeout_s)
         self._stopped = True
-        for reload in self._reloads:
-            reload.cancel()
+        self._stirred.set()
         if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_LAST_STEP_S)
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        handbacks = await self._dispatcher.stop(drain_timeout_s)
+        for reload in self._reloads:
+            reload.cancel()
+        handbacks = self._dispatcher.give_up()
         with suppress(*CONNECTION_LOST):
             await self._repository.release(self.worker_id, handbacks)
             await self._repository.unregister(self.worker_id)
@@ -88,7 +99,7 @@ class LeaseLoop:
         return asyncio.get_running_loop().time() - self._renewed_at < self._lease_s * _LEASE_MARGIN
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
                     await self._stirred.wait()
@@ -107,7 +118,11 @@ class LeaseLoop:
         if self._fleet_grew or now - self._renewed_at >= self._lease_s / 3:
             self._fleet_grew = False
             await self._renew(now)
+        if self._draining:
+            self._dispatcher.shed(len(self._dispatcher.lanes))
         await self._repository.release(self.worker_id, self._dispatcher.take_idle(now))
+        if self._draining:
+            return
         await self._wake_forgotten(now)
         if now >= self._next_look:
             # A publisher that thought it owned a lane may have told nobody of what it committed.
@@ -138,6 +153,8 @@ class LeaseLoop:
         await self._reconcile()
         lapsed = not self.leased()
         self._renewed_at = now
+        if self._draining:
+            return
         self._dispatcher.prepare_to_adopt()
         while orphaned := await self._repository.claim_orphaned(self.worker_id, most=_MOST_CLAIMED_AT_ONCE):
             await self._adopt(orphaned)
