@@ -43,6 +43,17 @@ def test_as_many_as_the_limit_are_given_at_once_and_no_more() -> None:
     assert process.ask(0, 0, 50).permits == 0
 
 
+def test_another_revision_forgets_what_was_heard_but_no_call() -> None:
+    state = LedgerState()
+    first, second = (Process(Ledger(HUNDRED, state, revision=number), name) for number, name in ((1, "a"), (2, "b")))
+    first.ask(0, 0, 40)
+    first.ask(0, pause_s=300, budget=(0, 300))
+    assert first.ask(1, 0, 1).permits == 0
+    assert second.ask(1, 0, 100).permits == 60
+    first.ask(1, pause_s=300, budget=(0, 300))
+    assert second.ask(12, 0, 1).pause_s == 0
+
+
 def test_a_place_comes_free_a_window_after_the_call_arrived_not_after_it_left() -> None:
     process = Process(ledger())
     process.ask(0, 0, 100)

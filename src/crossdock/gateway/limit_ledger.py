@@ -43,7 +43,8 @@ class LedgerState(msgspec.Struct, omit_defaults=True):
     """Everything a ledger remembers.
 
     `arrivals` has, by a window's seconds, slots of `[first, latest, calls]`; `budget` is what the
-    provider said is left, until `budget_until`. `told_at` is when anybody told or asked last.
+    provider said is left, until `budget_until`. `told_at` is when anybody told or asked last; `revision` is that of
+    the connection that pause and budget were learned with.
     """
 
     arrivals: dict[str, list[list[float]]] = {}
@@ -52,6 +53,7 @@ class LedgerState(msgspec.Struct, omit_defaults=True):
     budget: int = 0
     budget_until: float = 0
     told_at: float = 0
+    revision: int = 0
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -83,11 +85,16 @@ class Grant(msgspec.Struct, kw_only=True):
 
 
 class Ledger:
-    """The bookkeeping of one rate limit with these windows, on a state that outlives it."""
+    """The bookkeeping of one rate limit with these windows, on a state that outlives it.
 
-    def __init__(self, windows: Sequence[RateWindow], state: LedgerState) -> None:
+    With another `revision` of the connection it may be another account: what the provider said of an earlier one is
+    forgotten, and of those who still use an earlier one nothing is learned. Calls that were made stay counted.
+    """
+
+    def __init__(self, windows: Sequence[RateWindow], state: LedgerState, *, revision: int = 0) -> None:
         self._windows = windows
         self._state = state
+        self._revision = revision
 
     def exchange(self, holder: str, report: Report, now: float) -> Grant:
         """Take a holder's report, and give it what it may have now."""
@@ -95,14 +102,15 @@ class Ledger:
         if now < state.told_at:
             self._set_back(state.told_at - now)
         state.told_at = now
+        if self._revision > state.revision:
+            state.revision, state.paused_until, state.budget_until = self._revision, 0, 0
         self._expire(now)
         mine = state.holders.setdefault(holder, Holder())
         mine.open = report.open
         for age_s, calls in report.arrived:
             self._arrive(now - age_s, calls)
-        state.paused_until = max(state.paused_until, now + report.pause_s if report.pause_s else 0)
-        if report.budget is not None:
-            self._set_budget(*report.budget, now=now)
+        if self._revision == state.revision:
+            self._learn(report, now)
         permits = self._give(holder, report, now)
         mine.open += permits
         if permits:
@@ -202,6 +210,12 @@ class Ledger:
             permits -= served
             left.append(wanted - served)
         return left
+
+    def _learn(self, report: Report, now: float) -> None:
+        if report.pause_s:
+            self._state.paused_until = max(self._state.paused_until, now + report.pause_s)
+        if report.budget is not None:
+            self._set_budget(*report.budget, now=now)
 
     def _set_budget(self, calls: int, reset_s: float, *, now: float) -> None:
         """What the provider said is left; it may not have counted yet what is on the way to it."""

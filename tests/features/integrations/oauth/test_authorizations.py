@@ -234,6 +234,20 @@ async def test_what_the_redirect_and_the_answer_tell_is_kept_and_a_change_is_not
     assert '"realm_id"' in log[1]["details"]
 
 
+async def test_connecting_anew_makes_another_connection_of_it_in_every_process(
+    hub: Stage, other: Stage, server: AuthorizationServer
+) -> None:
+    place = await hub.connected(server)
+    before = (await other.oauth.loader.load(*place)).revision
+    await hub.connect(server, place)
+
+    async def renewed() -> bool:
+        return (await other.oauth.loader.load(*place)).revision > before
+
+    await eventually(renewed, what="the news in the other process")
+    assert await other.token(place) == "access-2"
+
+
 async def test_tokens_are_asked_for_where_the_redirect_says_if_that_is_one_of_the_providers_hosts(
     hub: Stage, server: AuthorizationServer, clock: MovableClock
 ) -> None:
@@ -267,7 +281,7 @@ async def test_connecting_anew_keeps_everything_else_and_ends_the_alert(
     await hub.connect(server, place)
     assert await hub.token(place) == "access-2"
     after = dict(await hub.integration(place))
-    moved = {"status", "status_reason", "status_changed_at", "updated_at", "updated_by", "authorized_at"}
+    moved = {"status", "status_reason", "status_changed_at", "updated_at", "updated_by", "authorized_at", "revision"}
     assert {name for name in after if after[name] != before[name]} <= moved
     assert after["status"] == "pending_validation"
     assert hub.activated == [place[1], place[1]]

@@ -117,6 +117,20 @@ async def test_a_person_connects_an_integration_which_then_works(
     assert server.requests[-1].headers["authorization"] == "Bearer access-1"
 
 
+async def test_what_was_answered_before_it_was_connected_anew_stands_in_for_nothing(
+    api: ApiClient, browser: Browser, server: AuthorizationServer
+) -> None:
+    """The person may have chosen another account this time."""
+    integration_id = await _create(api, server, options={"stale_s": 600, "max_retries": 0})
+    await browser.get(_yes(server, _onward(await browser.get(await _start(api, integration_id)))))
+    path = f"/api/v1/gateway/{integration_id}/orders"
+    assert (await api.get(path)).status == 200
+    await browser.get(_yes(server, _onward(await browser.get(await _start(api, integration_id)))))
+    server.refuse = lambda: web.Response(status=503)
+    answer = await api.get(path)
+    assert (answer.status, "Crossdock-Stale" in answer.headers) == (503, False)
+
+
 async def test_a_users_browser_goes_back_to_the_page_it_came_from(
     anonymous: ApiClient, api: ApiClient, browser: Browser, tenant: Account, server: AuthorizationServer
 ) -> None:

@@ -209,7 +209,8 @@ async def test_who_waits_for_the_rate_limit_and_leaves_frees_the_place(api: ApiC
     # The test of the connection took one place already.
     async with reached(api, rate_limit=[{"calls": 2, "seconds": 60}]) as orders:
         assert (await orders.call()).status == 200
-        ((_, limiter),) = services.provider_calls.shared._limits._limiters.values()
+        (kept,) = services.provider_calls.shared._limits._limiters.values()
+        limiter = kept.limiter
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {api._key}"}) as session:
             task = asyncio.create_task(session.get(f"{api.base_url}{GATEWAY}/{orders.id}/x"))
             await eventually(lambda: any(limiter._waiting))

@@ -132,6 +132,25 @@ async def test_a_process_that_starts_later_knows_of_a_pause(members: tuple[Membe
         await there.limits.limiter(*there.ids).acquire(deadline=soon(1))
 
 
+async def test_what_was_heard_of_an_account_does_not_hold_up_the_one_that_is_connected_next(
+    members: tuple[Member, Member],
+) -> None:
+    here, there = members
+    before = here.limits.limiter(*here.ids, revision=1)
+    before.learned((("Retry-After", "300"),), 429)
+    await eventually(lambda: before.idle)
+    with pytest.raises(LimitReachedError):
+        await there.limits.limiter(*there.ids, revision=1).acquire(deadline=soon(1))
+    for member in (there, here):
+        after = member.limits.limiter(*member.ids, revision=2)
+        (await after.acquire(deadline=soon())).arrived()
+    # Who still calls with the old account teaches the new one nothing, and never takes its place.
+    before.learned((("Retry-After", "300"),), 429)
+    await eventually(lambda: before.idle)
+    assert here.limits.limiter(*here.ids, revision=1) is after
+    (await there.limits.limiter(*there.ids, revision=3).acquire(deadline=soon())).arrived()
+
+
 async def test_the_database_is_asked_once_where_nothing_limits(members: tuple[Member, Member]) -> None:
     here, _ = members
     limiter = here.limits.limiter(*here.ids)

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.connectors.manifest import asked_by
 from crossdock.db.audit import Actor, record
+from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database
 from crossdock.features.alerts.models import AlertKind
 from crossdock.features.alerts.raising import resolve_alert
@@ -27,9 +28,10 @@ _RESTING = frozenset({IntegrationStatus.DRAFT, IntegrationStatus.PAUSED, Integra
 class Connecting:
     """Commits the tokens of a consent."""
 
-    def __init__(self, *, database: Database, store: TokenStore, clock: Clock) -> None:
+    def __init__(self, *, database: Database, store: TokenStore, changes: ChangeFeed, clock: Clock) -> None:
         self._database = database
         self._store = store
+        self._changes = changes
         self._clock = clock
 
     async def connected(
@@ -54,15 +56,19 @@ class Connecting:
                 raise WrongStateError("The integration was changed meanwhile; start anew.")
             row = await TokenRepository(session).locked_or_made(integration.tenant_id, integration.id)
             before = dict(row.told)
-            revision = integration.revision
+            # It may be another account: nothing that was learned, kept or answered of the one before is this one's.
+            integration.revision += 1
             await self._store.write(
-                session, row, answer, settings=settings, told=told, revision=revision, now=now, anew=True
+                session, row, answer, settings=settings, told=told, revision=integration.revision, now=now, anew=True
             )
             integration.authorized_at = now
             chronicle = Chronicle(session, actor=actor, now=now)
             _tell(chronicle, integration, before, row.told)
             await _settle(session, integration, actor, {"scope": row.scope, "values": row.told})
-            return _moved_on(chronicle, integration, connection)
+            waits = _moved_on(chronicle, integration, connection)
+        # What is done next in this process is done with what is stored now.
+        self._changes.announce(Change("integration", str(connection.tenant_id), str(connection.integration_id)))
+        return waits
 
     async def failed(self, connection: Connection, message: str, *, actor: Actor) -> None:
         """Write down that nothing came of it."""

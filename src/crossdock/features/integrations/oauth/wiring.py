@@ -32,6 +32,7 @@ class OAuth:
     renewal: Renewal
     tokens: IntegrationTokens
     refresher: TokenRefresher
+    changes: ChangeFeed
     clock: Clock
 
     def provider(self, connection: Connection) -> IntegrationTokenProvider:
@@ -47,7 +48,7 @@ class OAuth:
             loader=self.loader,
             links=AuthorizationLinks(database=self.database, vault=self.vault, clock=self.clock),
             endpoint=self.endpoint,
-            connecting=Connecting(database=self.database, store=self.store, clock=self.clock),
+            connecting=Connecting(database=self.database, store=self.store, changes=self.changes, clock=self.clock),
             tokens=self.tokens,
             activate=activate,
             addresses=Addresses(public_url=public_url, return_origins=frozenset(return_origins)),
@@ -91,5 +92,6 @@ def build_oauth(
         renewal=renewal,
         tokens=tokens,
         refresher=TokenRefresher(database=database, renewal=renewal, clock=clock),
+        changes=changes,
         clock=clock,
     )

@@ -20,7 +20,9 @@ class SharedCalls:
         """The integration's limit: the provider's declared windows and the tenant's own, all of them."""
         provider = [limit.window() for limit in connection.manifest.rate_limit]
         own = [limit.window() for limit in connection.options.rate_limit]
-        return self._limits.limiter(connection.tenant_id, connection.integration_id, windows=provider + own)
+        return self._limits.limiter(
+            connection.tenant_id, connection.integration_id, revision=connection.revision, windows=provider + own
+        )
 
     def breaker(self, connection: Connection) -> SharedBreaker:
         """The integration's breaker."""

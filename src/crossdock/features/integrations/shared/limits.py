@@ -40,9 +40,10 @@ class CallKey:
 class SharedLedger:
     """A `PermitSource` on an integration's row; one holder for each limiter."""
 
-    def __init__(self, key: CallKey, windows: Sequence[RateWindow], *, database: Database) -> None:
+    def __init__(self, key: CallKey, windows: Sequence[RateWindow], *, revision: int, database: Database) -> None:
         self._key = key
         self._windows = windows
+        self._revision = revision
         self._database = database
         self._holder = new_uuid().hex
 
@@ -52,7 +53,7 @@ class SharedLedger:
             async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
                 state, now = await self._locked(connection)
                 paused_until, had_budget = state.paused_until, now < state.budget_until
-                grant = Ledger(self._windows, state).exchange(self._holder, report, now)
+                grant = Ledger(self._windows, state, revision=self._revision).exchange(self._holder, report, now)
                 await connection.execute(_STORE, self._key.tenant_id, self._key.integration_id, _encode(state))
                 # Where there are windows the others come by anyway before they call.
                 budget_begins = report.budget is not None and not had_budget and not self._windows
@@ -76,13 +77,20 @@ class SharedLedger:
         return _decode(row["state"]), row["now"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    windows: tuple[RateWindow, ...]
+    revision: int
+    limiter: QueuedLimiter
+
+
 class SharedLimits:
     """The limiters of this process, one for each integration that is used; `aclose` it after use."""
 
     def __init__(self, *, database: Database, changes: ChangeFeed, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._limiters: dict[CallKey, tuple[tuple[RateWindow, ...], QueuedLimiter]] = {}
+        self._limiters: dict[CallKey, _Kept] = {}
         self._replaced: list[QueuedLimiter] = []
         changes.on_change(self._changed)
 
@@ -91,45 +99,48 @@ class SharedLimits:
         tenant_id: UUID,
         integration_id: UUID,
         *,
+        revision: int = 0,
         windows: Sequence[RateWindow] = (),
         variants: Sequence[LimitHeaders] = STANDARD + VENDORS,
     ) -> QueuedLimiter:
         """An integration's `Limiter`, by its provider's declared windows and what answers say; the same one each time.
 
-        Of several windows all hold. Without any, nothing is held back until an answer says so.
+        Of several windows all hold. Without any, nothing is held back until an answer says so. What answers said is
+        forgotten with a later `revision` of the connection.
         """
         key, wanted = CallKey(tenant_id, integration_id), tuple(windows)
         kept = self._limiters.get(key)
-        if kept is not None and kept[0] == wanted:
-            return kept[1]
+        if kept is not None and kept.windows == wanted and kept.revision >= revision:
+            return kept.limiter
         if kept is not None:
-            self._replaced.append(kept[1])
+            self._replaced.append(kept.limiter)
+            revision = max(revision, kept.revision)
         self._forget_idle()
-        ledger = SharedLedger(key, wanted, database=self._database)
+        ledger = SharedLedger(key, wanted, revision=revision, database=self._database)
         made = QueuedLimiter(source=ledger, windows=wanted, clock=self._clock, variants=variants)
         made.look_again()  # others may know of a pause
-        self._limiters[key] = (wanted, made)
+        self._limiters[key] = _Kept(wanted, revision, made)
         return made
 
     async def aclose(self) -> None:
         """Refuse who still waits, and give back what is left."""
-        for limiter in [*self._replaced, *(limiter for _, limiter in self._limiters.values())]:
+        for limiter in [*self._replaced, *(kept.limiter for kept in self._limiters.values())]:
             await limiter.aclose()
         self._limiters.clear()
 
     def _forget_idle(self) -> None:
         self._replaced = [limiter for limiter in self._replaced if not limiter.idle]
         if len(self._limiters) >= _MOST_KEPT:
-            self._limiters = {key: kept for key, kept in self._limiters.items() if not kept[1].idle}
+            self._limiters = {key: kept for key, kept in self._limiters.items() if not kept.limiter.idle}
 
     def _changed(self, change: Change | None) -> None:
         if change is None:
-            for _, limiter in self._limiters.values():
-                limiter.look_again()
+            for kept in self._limiters.values():
+                kept.limiter.look_again()
         elif change.kind == CHANGE_KIND:
-            kept = self._limiters.get(CallKey(UUID(change.tenant_id), UUID(change.entity_id)))
-            if kept is not None:
-                kept[1].look_again()
+            found = self._limiters.get(CallKey(UUID(change.tenant_id), UUID(change.entity_id)))
+            if found is not None:
+                found.limiter.look_again()
 
 
 _LOCK = """
