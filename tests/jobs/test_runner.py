@@ -312,6 +312,45 @@ async def test_a_database_that_goes_and_comes_back_loses_no_job(database_url: st
     assert ledger.dead == []
 
 
+async def test_after_a_lost_connection_jobs_are_taken_at_once_and_those_in_hand_not_again(
+    database_url: str, database: Database
+) -> None:
+    go = asyncio.Event()
+
+    async def wait(run: TaskRun) -> None:
+        if run.payload == b"long":
+            await go.wait()
+
+    async def given_up() -> bool:
+        """Whether the long job may be taken over: its runner was not heard of for that long."""
+        return bool(
+            await database.pool(Role.WORKER).fetchval("SELECT bool_and(now() - heartbeat > '1 s') FROM pgqueuer")
+        )
+
+    ledger = Ledger(wait)
+    async with gate_to(database_url) as gate:
+        through_gate = Database(gate.database_url)
+        await through_gate.open()
+        async with running(through_gate, ledger.task(), takeover_after_s=1):
+            await put(database, b"long")
+            await eventually(lambda: ledger.runs)
+            await gate.close()
+            await eventually(given_up)
+            await gate.open()
+            await put(database, b"short")
+            await eventually(lambda: ledger.finished == [b"short"])
+            # Ours again by the database's word, and alive.
+            await eventually(lambda: _is_alive(database))
+            go.set()
+            await eventually(lambda: is_empty(database))
+        await through_gate.close()
+    assert sorted(run.payload for run in ledger.runs) == [b"long", b"short"]
+
+
+async def _is_alive(database: Database) -> bool:
+    return bool(await database.pool(Role.WORKER).fetchval("SELECT bool_and(now() - heartbeat < '1 s') FROM pgqueuer"))
+
+
 async def test_a_job_whose_end_could_not_be_written_runs_again(database_url: str, database: Database) -> None:
     async with gate_to(database_url) as gate:
 
@@ -355,7 +394,8 @@ async def test_a_notice_waits_until_it_can_be_heard(database: Database) -> None:
     heard: asyncio.Queue[object] = asyncio.Queue()
     pool = database.pool(Role.WORKER)
     async with pool.acquire() as lent:
-        driver = PoolDriver(pool=pool, listener=cast("asyncpg.Connection[asyncpg.Record]", lent))
+        driver = PoolDriver(pool)
+        driver.listen_on(cast("asyncpg.Connection[asyncpg.Record]", lent))
         sending = asyncio.create_task(driver.notify("somewhere", "hello"))
         await pool.execute("SELECT 1")
         assert not sending.done()

@@ -12,17 +12,24 @@ from pgqueuer.ports.driver import Driver, NotifyCallback
 class PoolDriver(Driver):
     """Like the library's own pool driver, with three differences.
 
-    A listening connection that dies costs the pool no place, and sets `shutdown`. And no notice is sent before
-    it can be heard: the library's first check of its own listener would sometimes fail, and end the run.
+    A listening connection that dies costs the pool no place, and is replaced under jobs that run on. And no notice is
+    sent before it can be heard: the library's first check of its own listener would sometimes fail, and end the run.
     """
 
-    def __init__(self, *, pool: "asyncpg.Pool[asyncpg.Record]", listener: "asyncpg.Connection[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
-        self._listener = listener
+        self._listener: asyncpg.Connection[asyncpg.Record] | None = None
         self._shutdown = asyncio.Event()
-        listener.add_termination_listener(lambda _listener: self._shutdown.set())
         self._tm = TaskManager()
         self._listening = asyncio.Event()
+
+    def listen_on(self, listener: "asyncpg.Connection[asyncpg.Record]") -> asyncio.Event:
+        """Have notices come by this connection from now on; the event is set when it is gone."""
+        deaf = asyncio.Event()
+        listener.add_termination_listener(lambda _listener: deaf.set())
+        self._listener = listener
+        self._listening.clear()
+        return deaf
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """The rows that a statement gives."""
@@ -39,12 +46,14 @@ class PoolDriver(Driver):
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
         """Pass the payloads of a channel's notices to `callback`."""
+        if self._listener is None:
+            raise RuntimeError("listen_on comes first")
         await self._listener.add_listener(channel, Relay(callback))
         self._listening.set()
 
     @property
     def shutdown(self) -> asyncio.Event:
-        """Set when the connection that listens is gone."""
+        """Asked for by the library's interface; never set, for a connection that is gone is replaced."""
         return self._shutdown
 
     @property

@@ -1,12 +1,11 @@
 """The duty that runs queued jobs: takes what is due, and what dead workers left behind."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import asyncpg
-import structlog
-from pgqueuer.domain.errors import FailingListenerError
 
 from crossdock.db.engine import CONNECTION_LOST, Database, Role
 from crossdock.db.urls import libpq_url
@@ -17,14 +16,11 @@ from crossdock.jobs.store import JobStore
 from crossdock.jobs.tasks import TaskRegistry
 
 _CONNECT_TIMEOUT_S = 5
-_RECONNECT_PAUSE_S = 0.5
 _CANCEL_AGAIN_S = 0.1
 _BATCH = 50
 _LOG_KEPT = timedelta(hours=1)
 
 _FORGET_LOG = "DELETE FROM pgqueuer_log WHERE created < now() - $1::interval"
-
-_log = structlog.get_logger(__name__)
 
 
 class JobRunner:
@@ -79,32 +75,10 @@ class JobRunner:
         await self._database.pool(Role.WORKER).execute(_FORGET_LOG, _LOG_KEPT)
 
     async def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                await self._run_once()
-            except (*CONNECTION_LOST, FailingListenerError) as error:
-                _log.warning("jobs_connection_lost", error=repr(error))
-            except Exception:  # noqa: BLE001 - whatever it was, the next jobs must run
-                _log.exception("jobs_failed")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _RECONNECT_PAUSE_S)
-
-    async def _run_once(self) -> None:
-        listener: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            libpq_url(self._database.dsn),
-            timeout=_CONNECT_TIMEOUT_S,
-            server_settings={"role": Role.WORKER.value, "application_name": "crossdock_jobs"},
-        )
-        try:
-            await self._work(PoolDriver(pool=self._database.pool(Role.WORKER), listener=listener))
-        finally:
-            with suppress(*CONNECTION_LOST):
-                await listener.close(timeout=1)
-
-    async def _work(self, driver: PoolDriver) -> None:
+        driver = PoolDriver(self._database.pool(Role.WORKER))
         rung = asyncio.Event()
         store = JobStore(driver, takeover_after=self._takeover_after, ring=rung.set)
-        loop = QueueLoop(store=store, driver=driver, rung=rung)
+        loop = QueueLoop(store=store, driver=driver, rung=rung, connecting=self._connecting)
         for task in self._registry:
             loop.register_executor(task.name, TaskExecutor(task, store))
         self._loop = loop
@@ -116,3 +90,16 @@ class JobRunner:
             takeover_after=self._takeover_after,
             look_every=self._look_every,
         )
+
+    @asynccontextmanager
+    async def _connecting(self) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+        listener: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            libpq_url(self._database.dsn),
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings={"role": Role.WORKER.value, "application_name": "crossdock_jobs"},
+        )
+        try:
+            yield listener
+        finally:
+            with suppress(*CONNECTION_LOST):
+                await listener.close(timeout=1)
