@@ -144,6 +144,20 @@ async def query(dsn: str, statement: str, *arguments: object) -> list[asyncpg.Re
         await connection.close()
 
 
+async def break_at_commit(dsn: str, table: str) -> None:
+    """From now on the server ends each connection that commits a new row of the table, in the middle of the commit."""
+    await query(
+        dsn,
+        "CREATE FUNCTION end_this_connection() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+        " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$",
+    )
+    await query(
+        dsn,
+        f"CREATE CONSTRAINT TRIGGER end_this_connection AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION end_this_connection()",
+    )
+
+
 def delivery_id(row: asyncpg.Record) -> str:
     """The webhook-id under which a delivery's receiver knows it."""
     return format_id(IdKind.DELIVERY, row["message_id"])

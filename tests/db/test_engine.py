@@ -4,10 +4,19 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from crossdock.db.engine import CONNECTION_LOST, Database, PoolSizes, Role, RoleNotTakenError
+from crossdock.db.engine import (
+    CONNECTION_LOST,
+    Database,
+    OutcomeUnknownError,
+    PoolSizes,
+    Role,
+    RoleNotTakenError,
+    lost_at_commit,
+)
 from crossdock.db.urls import libpq_url
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid
+from tests.hub import break_at_commit
 from tests.tcp_gate import TcpGate, gate_to
 from tests.waiting import eventually
 
@@ -69,6 +78,26 @@ async def test_a_session_whose_server_just_went_is_unavailable(database_url: str
         async with database.lookup() as session:
             assert await session.scalar(text("SELECT true"))
         await database.close()
+
+
+async def test_a_connection_that_breaks_at_the_commit_leaves_it_unknown_what_became_of_it(database: Database) -> None:
+    await break_at_commit(database.dsn, "tenants")
+    with pytest.raises(OutcomeUnknownError, match="not known whether this was stored"):
+        async with database.owner() as session:
+            await session.execute(
+                text("INSERT INTO tenants (tenant_id, slug, name) VALUES (:id, 'acme', 'Acme')"), {"id": new_uuid()}
+            )
+
+
+async def test_a_connection_that_breaks_before_the_commit_has_stored_nothing(database: Database) -> None:
+    with pytest.raises(UnavailableError, match="nothing was stored") as caught:
+        async with database.owner() as session:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert not isinstance(caught.value, OutcomeUnknownError)
+
+
+def test_a_server_that_says_no_instead_of_confirming_has_stored_nothing() -> None:
+    assert "nothing was stored" in lost_at_commit(asyncpg.DiskFullError()).message
 
 
 async def test_a_connection_given_back_keeps_nothing_of_its_transaction(database: Database) -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from crossdock.api.app import create_app, make_api
-from crossdock.db.engine import Database
+from crossdock.db.engine import Database, OutcomeUnknownError
 from crossdock.http.access import OperatorKey, Principal
 from crossdock.http.idempotency import IdempotentWrites
 from crossdock.http.idempotency_claims import Claims
@@ -197,6 +197,24 @@ async def test_an_error_after_the_commit_is_not_repeated(
     assert again.headers["Idempotency-Replayed"] == "true"
     assert (shop.served, await rows(database)) == (1, 1)
     assert caplog is not None
+
+
+async def test_a_write_of_unknown_outcome_is_safe_to_repeat_under_its_key(
+    client: ApiClient, shop: Shop, database: Database
+) -> None:
+    async def lost() -> None:
+        raise OutcomeUnknownError
+
+    shop.before = lost
+    assert (await order(client)).status == 503
+    shop.before, shop.after = None, lost
+    told = await order(client)
+    assert (told.status, told.json["code"]) == (503, "unavailable")
+    assert "Idempotency-Key" in told.json["detail"]
+    shop.after = None
+    again = await order(client)
+    assert (again.status, again.json["code"]) == (409, "idempotency_answer_lost")
+    assert await rows(database) == 1
 
 
 async def test_of_many_at_once_one_is_served_and_the_others_are_told_to_wait(client: ApiClient, shop: Shop) -> None:

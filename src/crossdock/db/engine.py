@@ -48,8 +48,32 @@ CONNECTION_LOST = (
 )
 
 
+# What a server says that did not do what it was asked.
+_REFUSED = (
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+_NOT_REACHED = "The database cannot be reached; nothing was stored. Try again."
+
+
 # What a pool lends out; a type of asyncpg that exists for type checkers alone.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+
+class OutcomeUnknownError(UnavailableError):
+    """The database went away before it confirmed: it is not known whether this was stored.
+
+    Try again; under the same Idempotency-Key nothing is done twice.
+    """
+
+
+def lost_at_commit(error: BaseException) -> UnavailableError:
+    """What to tell of one of CONNECTION_LOST that came instead of the answer to a commit."""
+    return UnavailableError() if isinstance(error, _REFUSED) else OutcomeUnknownError()
 
 
 class RoleNotTakenError(CrossdockError):
@@ -148,7 +172,8 @@ class Database:
     async def tenant(self, tenant_id: UUID) -> AsyncIterator[AsyncSession]:
         """One transaction that sees this tenant's rows alone; commits on leaving, rolls back on an error.
 
-        Raises UnavailableError when the database cannot be reached.
+        Raises UnavailableError when the database cannot be reached, as OutcomeUnknownError when it went away
+        before it confirmed the commit.
         """
         async with self._transaction(self._app_sessions) as session:
             await session.execute(
@@ -172,15 +197,18 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[AsyncSession]:
+        committing = False
         try:
             async with sessions() as session, session.begin():
                 yield session
+                await session.flush()
+                committing = True
         except (OperationalError, InterfaceError, PoolTimeoutError, OSError, asyncpg.InternalClientError) as error:
-            raise UnavailableError("The database cannot be reached; nothing was stored. Try again.") from error
+            raise _unavailable(error, committing=committing) from error
         except DBAPIError as error:
             cause = getattr(error.orig, "__cause__", None)
             if error.connection_invalidated or isinstance(cause, CONNECTION_LOST):
-                raise UnavailableError("The database cannot be reached; nothing was stored. Try again.") from error
+                raise _unavailable(cause or error, committing=committing) from error
             raise
 
     def _engine(self, role: Role | None, size: int) -> AsyncEngine:
@@ -197,6 +225,10 @@ class Database:
             pool_timeout=_CONNECT_TIMEOUT_S,
             pool_pre_ping=True,
         )
+
+
+def _unavailable(error: BaseException, *, committing: bool) -> UnavailableError:
+    return lost_at_commit(error) if committing else UnavailableError(_NOT_REACHED)
 
 
 async def _note_if_written(session: AsyncSession, tenant_id: UUID | None) -> None:

@@ -10,6 +10,7 @@ After draft-ietf-httpapi-idempotency-key-header.
 
 import hashlib
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 from uuid import UUID
 
@@ -166,6 +167,8 @@ class IdempotentWrites:
         refused = answer.status is None or answer.status >= _FIRST_ERROR
         if refused and await self._claims.release(claim):
             return
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return  # it was carried out, and the database went away before it said so
         kept = answer.kept()
         if kept is not None:
             told = msgspec.json.encode(kept).decode()

@@ -97,7 +97,7 @@ def _from_database(error: BaseException | None) -> CrossdockError | None:
     if isinstance(error, asyncpg.DataError):
         return UnstorableValueError()
     if isinstance(error, _UNREACHABLE):
-        return UnavailableError("The database cannot be reached; nothing was stored. Try again.")
+        return UnavailableError("The database cannot be reached. Try again, a write under the same Idempotency-Key.")
     return None
 
 

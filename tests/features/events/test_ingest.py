@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from crossdock.db.engine import OutcomeUnknownError
 from crossdock.features.deliveries import routing
 from crossdock.features.events import ingest
 from crossdock.features.events.accepting import STORED_ANSWERS
@@ -14,7 +15,7 @@ from crossdock.features.events.ingest import Accepted, IdempotencyClaim
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid, uuid_floor
 from crossdock.mapping.filters import Filter
-from tests.hub import Hub
+from tests.hub import Hub, break_at_commit
 from tests.receivers import Receiver
 
 # An id of a day that has no partition.
@@ -52,6 +53,12 @@ async def test_a_key_whose_life_ends_while_it_is_asked_for_is_to_be_tried_again(
     assert not outcomes[1][0].duplicate
     rows = await hub.query("SELECT payload FROM events WHERE type = 'order.created' ORDER BY id")
     assert [row["payload"] for row in rows] == [b'"first"', b'"other"']
+
+
+async def test_when_the_commit_is_not_confirmed_nobody_is_told_that_nothing_was_stored(hub: Hub) -> None:
+    await break_at_commit(hub.services.database.dsn, "events")
+    with pytest.raises(OutcomeUnknownError):
+        await hub.publish(1)
 
 
 async def test_an_id_that_exists_adds_nothing_and_says_so(hub: Hub, receiver: Receiver) -> None:

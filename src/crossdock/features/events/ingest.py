@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role
+from crossdock.db.engine import CONNECTION_LOST, Connection, Database, Role, lost_at_commit
 from crossdock.db.group_commit import GroupCommit
 from crossdock.features.events.accepting import STORED_ANSWERS, accept_sql
 from crossdock.features.events.errors import PartitionMissingError
@@ -171,7 +171,7 @@ class EventWriter:
 
         `claim` is for all of them; `claims`, one for each, leave out those that were accepted before.
         Raises IdempotencyConflictError for a key used with another request, and UnavailableError when
-        the database cannot be reached: nothing is accepted then.
+        the database cannot be reached: nothing is accepted then, unless it is an OutcomeUnknownError.
         """
         try:
             await self._router.foresee(events)
@@ -229,15 +229,19 @@ class EventWriter:
     ) -> asyncpg.Record:
         """Write all of it, or say whose routes are outdated."""
         now = self._clock.now()
-        row = await connection.fetchrow(
-            self._accept_sql,
-            *versions,
-            *claims.columns(answers),
-            now + IDEMPOTENCY_LIFE,
-            now,
-            *_columns(batch, answers, claims),
-            *plan.arguments(),
-        )
+        try:
+            row = await connection.fetchrow(
+                self._accept_sql,
+                *versions,
+                *claims.columns(answers),
+                now + IDEMPOTENCY_LIFE,
+                now,
+                *_columns(batch, answers, claims),
+                *plan.arguments(),
+            )
+        except CONNECTION_LOST as error:
+            _log.warning("ingest_database_lost", error=repr(error))
+            raise lost_at_commit(error) from error
         assert row is not None  # noqa: S101 # a statement that ends in a SELECT of values alone has a row
         return row
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import structlog
 
-from crossdock.db.engine import CONNECTION_LOST, Database, Role
+from crossdock.db.engine import CONNECTION_LOST, Database, Role, lost_at_commit
 from crossdock.db.group_commit import GroupCommit
 from crossdock.features.inbound.new_receipts import SEEN_LIFE, NewReceipt, write_receipts
 from crossdock.kit.clock import Clock
@@ -38,17 +38,20 @@ class Intake:
     async def take_in(self, receipt: NewReceipt) -> bool:
         """Store a receipt, unless its endpoint has had this event before; whether it was new.
 
-        Raises UnavailableError when the database cannot be reached: nothing is stored then.
+        Raises UnavailableError when the database cannot be reached: nothing is stored then, unless it is an
+        OutcomeUnknownError.
         """
         return await (self._in_order if receipt.ordered else self._group).submit(receipt)
 
     async def _commit(self, batch: list[NewReceipt]) -> Sequence[bool | Exception]:
+        committing = False
         try:
             async with self._database.pool(Role.INGEST).acquire() as connection, connection.transaction():
                 fresh = await write_receipts(connection, batch, now=self._clock.now(), seen_life=self._seen_life)
+                committing = True
         except CONNECTION_LOST as error:
             _log.warning("intake_database_lost", error=repr(error))
-            raise UnavailableError from error
+            raise (lost_at_commit(error) if committing else UnavailableError()) from error
         return [receipt.id in fresh for receipt in batch]
 
 
