@@ -19,6 +19,7 @@ from crossdock.gateway.oauth.authorization import (
 from crossdock.gateway.oauth.grants import OAuthClient, TokenGrant
 from crossdock.gateway.oauth.settings import OAuthSettings
 
+ISSUER = "https://id.example"
 MINIMAL = {"authorize_url": "https://id.example/authorize", "token_url": "https://id.example/token"}
 
 
@@ -115,11 +116,16 @@ def test_a_host_in_the_redirect_must_be_one_of_the_providers() -> None:
         ({"code": ["a", "b"]}, "no code"),
         ({"code": ["x" * 5000]}, "no code"),
         ({"code": ["c"], "iss": ["https://evil.example"]}, "another authorization server"),
+        ({"code": ["c"], "iss": ["https://id.\u00e4.example"]}, "another authorization server"),
+        ({"code": ["c"], "iss": [ISSUER, ISSUER]}, "another authorization server"),
+        ({"code": ["c"], "iss": None}, "does not say"),
     ],
 )
-def test_a_redirect_without_permission_says_why(query: dict[str, list[str]], said: str) -> None:
+def test_a_redirect_without_permission_says_why(query: dict[str, list[str] | None], said: str) -> None:
+    issuers = query.get("iss", [ISSUER])
+    sent = {name: values for name, values in {**query, "iss": issuers}.items() if values is not None}
     with pytest.raises(AuthorizationRefusedError) as caught:
-        read_redirect(_grant(issuer="https://id.example").settings, query)
+        read_redirect(_grant(issuer=ISSUER).settings, sent)
     assert said in caught.value.message
 
 

@@ -90,9 +90,7 @@ def read_redirect(settings: OAuthSettings, query: Mapping[str, Sequence[str]]) -
     is missing or names a host that is none of the provider's.
     """
     single = {name: values[0] for name, values in query.items() if len(values) == 1}
-    issuer = single.get("iss")
-    if settings.issuer is not None and issuer is not None and not hmac.compare_digest(issuer, settings.issuer):
-        raise AuthorizationRefusedError("The answer came from another authorization server than was asked. Start anew.")
+    _check_issuer(settings, query.get("iss", ()))
     if "error" in query:
         code = single.get("error", "")
         named = f" ({code})" if _ERROR_CODE.fullmatch(code) else ""
@@ -101,3 +99,21 @@ def read_redirect(settings: OAuthSettings, query: Mapping[str, Sequence[str]]) -
     if not code or len(code) > _MAX_CODE_CHARACTERS:
         raise AuthorizationRefusedError("The provider sent no code along. Start anew.")
     return Redirect(code=code, values=capture(settings.redirect_values, single))
+
+
+def _check_issuer(settings: OAuthSettings, named: Sequence[str]) -> None:
+    """Raise AuthorizationRefusedError for an answer of another server than the settings' issuer (RFC 9207).
+
+    One that names no server is not that of a server which names itself: whoever gives an `issuer` says that it does.
+    """
+    if settings.issuer is None:
+        return
+    if not named:
+        raise AuthorizationRefusedError(
+            f"The answer does not say that it comes from {settings.issuer} (no `iss`). Start anew; if the provider "
+            "never says it, take `issuer` out of the settings."
+        )
+    if len(named) != 1 or not hmac.compare_digest(named[0].encode(), settings.issuer.encode()):
+        raise AuthorizationRefusedError(
+            f"The answer came from another authorization server than {settings.issuer}, which was asked. Start anew."
+        )

@@ -188,7 +188,8 @@ class OAuthSettings(_Settings):
     # Under what name the code comes back, and what else of the redirect to keep.
     code_parameter: Annotated[str, Field(min_length=1, max_length=40)] = "code"
     redirect_values: Annotated[dict[str, CapturedValue], Field(max_length=20)] = Field(default_factory=dict)
-    # The authorization server's name (RFC 9207): an answer that names another one is refused.
+    # The authorization server's name (RFC 9207), where it says it with its answers: those without it, or with
+    # another one, are refused.
     issuer: Text | None = None
     answer: AnswerFormat = AnswerFormat()
     assertion: JwtFormat = JwtFormat()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -18,14 +18,14 @@ from crossdock.features.integrations.connections import ConnectionLoader
 from crossdock.features.integrations.credentials import dump
 from crossdock.features.integrations.models import Environment, Integration, IntegrationStatus
 from crossdock.features.integrations.oauth.renewal import TURN_S, Place
-from crossdock.features.integrations.oauth.service import AuthorizationService, OpenedLink, Starter
+from crossdock.features.integrations.oauth.service import CALLBACK_PATH, AuthorizationService, OpenedLink, Starter
 from crossdock.features.integrations.oauth.wiring import OAuth, build_oauth
 from crossdock.features.integrations.sealed_columns import CREDENTIALS
 from crossdock.features.vault.service import Vault
 from crossdock.gateway.addresses import AddressPolicy
 from crossdock.gateway.http_transport import HttpTransport
 from crossdock.kit.clock import Clock, SystemClock
-from crossdock.kit.ids import new_uuid
+from crossdock.kit.ids import IdKind, format_id, new_uuid
 from tests.vault import new_vault
 
 if TYPE_CHECKING:  # processes of their own start the quicker without it
@@ -121,7 +121,7 @@ class Stage:
         """A person says yes."""
         opened = await self.open(place)
         finished = await self.authorizations.finish(
-            came_back(server, opened), cookies=cookies_of(opened), user_id=None, actor=ACTOR
+            came_back(server, opened), place=place_of(opened), cookies=cookies_of(opened), user_id=None, actor=ACTOR
         )
         assert finished.error is None, finished.error
 
@@ -183,10 +183,21 @@ async def stage(
         await database.close()
 
 
+def callback_of(tenant_id: UUID) -> str:
+    """The redirect URI of this tenant's own settings of OAuth."""
+    return f"{HUB}{CALLBACK_PATH}/{format_id(IdKind.TENANT, tenant_id)}"
+
+
 def came_back(server: "AuthorizationServer", opened: OpenedLink) -> dict[str, list[str]]:
     """What the browser brings back from the provider after a yes, as a query."""
     asked = {name: value for name, (value,) in parse_qs(urlsplit(opened.url).query).items()}
     return parse_qs(urlsplit(server.authorize(asked)).query)
+
+
+def place_of(opened: OpenedLink) -> str:
+    """Where the browser comes back to, beyond what all redirect URIs have in common."""
+    asked = dict(parse_qsl(urlsplit(opened.url).query))
+    return asked["redirect_uri"].partition(CALLBACK_PATH)[2]
 
 
 def cookies_of(opened: OpenedLink) -> dict[str, str]:

@@ -17,18 +17,18 @@ from crossdock.gateway.oauth.authorization import NoAuthorizationStepError
 from crossdock.kit.errors import InvalidInputError
 from crossdock.kit.ids import new_uuid
 from tests.authorization_server import AuthorizationServer
-from tests.features.integrations.oauth.stage import ACTOR, HUB, Stage, came_back, cookies_of
+from tests.features.integrations.oauth.stage import ACTOR, HUB, Stage, callback_of, came_back, cookies_of, place_of
 from tests.hub import MovableClock
 from tests.waiting import eventually
 
-CALLBACK = f"{HUB}/api/v1/oauth/callback"
-
 
 async def _finish(
-    hub: Stage, query: dict[str, list[str]], opened: OpenedLink | None, *, user_id: Any = None
+    hub: Stage, query: dict[str, list[str]], opened: OpenedLink | None, *, user_id: Any = None, place: str | None = None
 ) -> Finished:
     cookies = cookies_of(opened) if opened else {}
-    return await hub.authorizations.finish(query, cookies=cookies, user_id=user_id, actor=ACTOR)
+    if place is None:
+        place = place_of(opened) if opened else ""
+    return await hub.authorizations.finish(query, place=place, cookies=cookies, user_id=user_id, actor=ACTOR)
 
 
 def _asked(opened: OpenedLink) -> dict[str, str]:
@@ -41,7 +41,11 @@ async def test_a_persons_yes_connects_the_integration_and_has_it_tested(
     place = await hub.add_integration(server)
     opened = await hub.open(place, return_url="/integrations")
     asked = _asked(opened)
-    assert (asked["redirect_uri"], asked["scope"], asked["code_challenge_method"]) == (CALLBACK, "read", "S256")
+    assert (asked["redirect_uri"], asked["scope"], asked["code_challenge_method"]) == (
+        callback_of(place[0]),
+        "read",
+        "S256",
+    )
     finished = await _finish(hub, came_back(server, opened), opened)
     assert (finished.integration_name, finished.return_url, finished.error) == ("Books", "/integrations", None)
     assert await hub.token(place) == "access-1"
@@ -76,7 +80,7 @@ async def test_a_link_is_good_once(hub: Stage, server: AuthorizationServer) -> N
         place[0], Starter(actor=ACTOR, user_id=None), place[1], origin="http://elsewhere", return_url=None
     )
     assert started.url.startswith(f"{HUB}/api/v1/oauth/begin?ticket=")
-    assert started.redirect_uri == CALLBACK
+    assert started.redirect_uri == callback_of(place[0])
     ticket = started.url.partition("ticket=")[2]
     await hub.authorizations.open_link(ticket, user_id=None)
     with pytest.raises(AuthorizationLinkError):
@@ -134,6 +138,10 @@ async def test_a_state_counts_in_the_browser_that_opened_the_link_alone(
         secure=True,
         foreign=False,
     )
+    assert opened.cookie_name.startswith("__Host-")
+    neighbours = {opened.cookie_name.removeprefix("__Host-"): opened.cookie_value}
+    with pytest.raises(AuthorizationLinkError):
+        await hub.authorizations.finish(query, place=place_of(opened), cookies=neighbours, user_id=None, actor=ACTOR)
     with pytest.raises(AuthorizationLinkError):
         await _finish(hub, query, forged)
     # And the one whose it is was not disturbed.
@@ -199,6 +207,20 @@ async def test_a_no_is_told_and_noted(hub: Stage, server: AuthorizationServer) -
     assert (line["action"], "access_denied" in line["message"]) == ("authorization_failed", True)
     with pytest.raises(AuthorizationLinkError):
         await _finish(hub, query, opened)
+
+
+async def test_a_server_of_a_tenants_own_gets_no_code_of_another_one(hub: Stage, server: AuthorizationServer) -> None:
+    """It leads the browser on to the other's, with its own state (RFC 9700 section 4.4)."""
+    theirs = await hub.add_integration(server)
+    mine = await hub.add_integration(server, tenant_id=await hub.add_tenant("globex"))
+    honest, opened = _asked(await hub.open(theirs)), await hub.open(mine)
+    assert (honest["redirect_uri"], _asked(opened)["redirect_uri"]) == (callback_of(theirs[0]), callback_of(mine[0]))
+    finished = await _finish(
+        hub, came_back(server, opened), opened, place=honest["redirect_uri"].partition("callback")[2]
+    )
+    assert finished.error is not None
+    assert "another address" in finished.error.message
+    assert server.requests == []
 
 
 async def test_a_code_for_another_challenge_is_of_no_use(hub: Stage, server: AuthorizationServer) -> None:
@@ -371,7 +393,7 @@ async def test_a_way_in_without_a_person_has_nothing_to_start(hub: Stage, server
     with pytest.raises(NoAuthorizationStepError):
         await _start(hub, await hub.add_integration(server, grant="client_credentials"), None)
     place = await hub.add_integration(server, tenant_id=await hub.add_tenant("b"), credentials={"client_secret": "x"})
-    with pytest.raises(WrongStateError, match="client_id"):
+    with pytest.raises(WrongStateError, match=f"client_id.*{callback_of(place[0])}"):
         await _start(hub, place, None)
     place = await hub.add_integration(server, tenant_id=await hub.add_tenant("c"))
     await hub.query("UPDATE integrations SET auth_method = 'none' WHERE id = $1", place[1])

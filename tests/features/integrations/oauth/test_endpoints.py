@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from crossdock.bootstrap import Services
+from crossdock.settings import Settings
 from tests.accounts import Account
 from tests.authorization_server import AuthorizationServer, authorization_server
 from tests.features.integrations.conftest import INTEGRATIONS
@@ -131,6 +132,30 @@ async def test_what_was_answered_before_it_was_connected_anew_stands_in_for_noth
     assert (answer.status, "Crossdock-Stale" in answer.headers) == (503, False)
 
 
+class TestReachedByHttps:
+    """The installation has a public address."""
+
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"public_url": "https://hub.example"})
+
+    async def test_the_cookie_cannot_be_planted_by_a_neighbouring_host(
+        self, api: ApiClient, browser: Browser, server: AuthorizationServer
+    ) -> None:
+        link = await _start(api, await _create(api, server))
+        page = await browser.get(link.removeprefix("https://hub.example"))
+        name, *attributes = (part.strip().lower() for part in page.headers["Set-Cookie"].split(";"))
+        assert name.startswith("__host-crossdock_oauth_")
+        assert {"secure", "httponly", "path=/"} <= set(attributes)
+        assert not any(attribute.startswith("domain") for attribute in attributes)
+        callback = _yes(server, _onward(page)).removeprefix("https://hub.example")
+        cookies = browser.cookies
+        browser.cookies = {name.removeprefix("__Host-"): value for name, value in cookies.items()}
+        assert (await browser.get(callback)).status == 400
+        browser.cookies = cookies
+        assert (await browser.get(callback)).status == 200
+
+
 async def test_a_users_browser_goes_back_to_the_page_it_came_from(
     anonymous: ApiClient, api: ApiClient, browser: Browser, tenant: Account, server: AuthorizationServer
 ) -> None:
@@ -155,8 +180,9 @@ async def test_a_no_comes_back_as_a_page_or_as_a_result(
     integration_id = await _create(api, server)
     for given, status in (({}, 400), ({"return_url": "/x"}, 303)):
         onward = _onward(await browser.get(await _start(api, integration_id, **given)))
-        state = parse_qs(urlsplit(onward).query)["state"][0]
-        back = await browser.get(f"/api/v1/oauth/callback?error=access_denied%3Cscript%3E&state={state}")
+        asked = parse_qs(urlsplit(onward).query)
+        (state,), (callback,) = asked["state"], asked["redirect_uri"]
+        back = await browser.get(f"{callback}?error=access_denied%3Cscript%3E&state={state}")
         assert back.status == status
         assert "<script>" not in back.body.decode()
     assert back.headers["Location"] == f"/x?integration={integration_id}&result=authorization_refused"
@@ -168,6 +194,7 @@ async def test_what_belongs_to_no_authorization_gets_a_plain_refusal(browser: Br
         "begin?ticket=x",
         "callback",
         "callback?state=x&code=y",
+        "callback/ten_x?state=x&code=y",
         "callback?state=a&state=b",
         "callback?%ff",
     ):

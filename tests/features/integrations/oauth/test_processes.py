@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from uuid import UUID
 
 import pytest
 
@@ -11,13 +12,12 @@ from crossdock.gateway.errors import GrantRevokedError
 from tests import oidc_provider
 from tests.authorization_server import AuthorizationServer
 from tests.features.integrations.oauth.actor import Part, acting
-from tests.features.integrations.oauth.stage import ACTOR, HUB, Stage, cookies_of
+from tests.features.integrations.oauth.stage import ACTOR, Stage, callback_of, cookies_of, place_of
 from tests.hub import MovableClock
 from tests.oidc_provider import OidcProvider
 from tests.waiting import eventually
 
 HOUR = 3600
-CALLBACK = f"{HUB}/api/v1/oauth/callback"
 
 
 def _part(hub: Stage, keys: list[str], place: Place, **more: object) -> Part:
@@ -59,8 +59,9 @@ async def test_a_real_server_sees_one_refresh_for_fifty_callers_in_two_processes
     hub: Stage, keys: list[str], clock: MovableClock
 ) -> None:
     async with AsyncExitStack() as stack:
-        real = await stack.enter_async_context(oidc_provider.oidc_provider(CALLBACK))
-        place = await _connected(hub, real)
+        tenant_id = await hub.add_tenant()
+        real = await stack.enter_async_context(oidc_provider.oidc_provider(callback_of(tenant_id)))
+        place = await _connected(hub, tenant_id, real)
         part = _part(hub, keys, place, callers=25)
         actors = await asyncio.gather(*(stack.enter_async_context(acting(part)) for _ in range(2)))
         for actor in actors:
@@ -79,8 +80,9 @@ async def test_a_real_server_sees_one_refresh_for_fifty_callers_in_two_processes
 async def test_a_process_killed_with_a_rotated_token_in_its_hand_loses_nothing(
     hub: Stage, keys: list[str], clock: MovableClock
 ) -> None:
-    async with oidc_provider.oidc_provider(CALLBACK) as real:
-        place = await _connected(hub, real)
+    tenant_id = await hub.add_tenant()
+    async with oidc_provider.oidc_provider(callback_of(tenant_id)) as real:
+        place = await _connected(hub, tenant_id, real)
         async with acting(_part(hub, keys, place, dies=True)) as actor:
             actor.go()
             assert await actor.ended() == -signal.SIGKILL
@@ -96,8 +98,9 @@ async def test_a_process_killed_with_a_rotated_token_in_its_hand_loses_nothing(
 async def test_a_refresh_token_that_somebody_else_used_ends_the_grant_and_we_say_so(
     hub: Stage, clock: MovableClock
 ) -> None:
-    async with oidc_provider.oidc_provider(CALLBACK) as real:
-        place = await _connected(hub, real)
+    tenant_id = await hub.add_tenant()
+    async with oidc_provider.oidc_provider(callback_of(tenant_id)) as real:
+        place = await _connected(hub, tenant_id, real)
         stolen = await hub.row(place)
         await hub.oauth.tokens.refresh(place)
         # A backup of the database that is played back brings the used token with it.
@@ -109,10 +112,11 @@ async def test_a_refresh_token_that_somebody_else_used_ends_the_grant_and_we_say
         assert (await hub.integration(place))["status"] == "pending_auth"
 
 
-async def _connected(hub: Stage, real: OidcProvider) -> Place:
+async def _connected(hub: Stage, tenant_id: UUID, real: OidcProvider) -> Place:
     """An integration that somebody has connected at the real server."""
     place = await hub.add_integration(
         AuthorizationServer(url=real.url),
+        tenant_id=tenant_id,
         authorize_url=f"{real.url}/auth",
         issuer=real.url,
         scopes=["openid", "offline_access"],
@@ -120,7 +124,11 @@ async def _connected(hub: Stage, real: OidcProvider) -> Place:
     )
     opened = await hub.open(place)
     finished = await hub.authorizations.finish(
-        await real.consent(opened.url), cookies=cookies_of(opened), user_id=None, actor=ACTOR
+        await real.consent(opened.url),
+        place=place_of(opened),
+        cookies=cookies_of(opened),
+        user_id=None,
+        actor=ACTOR,
     )
     assert finished.error is None, finished.error
     return place

@@ -102,7 +102,7 @@ async def begin_oauth(
         opened.cookie_name,
         opened.cookie_value,
         max_age=int(LINK_LIFETIME.total_seconds()),
-        path=CALLBACK_PATH,
+        path="/" if opened.secure else CALLBACK_PATH,
         httponly=True,
         samesite="lax",
         secure=opened.secure,
@@ -111,12 +111,16 @@ async def begin_oauth(
 
 
 @router.get(CALLBACK_PATH, include_in_schema=False)
-async def finish_oauth(authorizations: Authorizations, gatekeeper: Door, request: Request) -> Response:
+@router.get(CALLBACK_PATH + "/{tenant}", include_in_schema=False)
+async def finish_oauth(
+    authorizations: Authorizations, gatekeeper: Door, request: Request, tenant: str | None = None
+) -> Response:
     """Where the provider sends the browser back to."""
     actor: Actor = unknown_actor(request.scope)
     try:
         finished = await authorizations.finish(
             _query(request),
+            place="" if tenant is None else f"/{tenant}",
             cookies=request.cookies,
             user_id=await _signed_in_user(gatekeeper, request),
             actor=actor,

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -18,6 +18,9 @@ from crossdock.kit.clock import Clock
 from crossdock.kit.ids import new_uuid
 
 COOKIE_PREFIX = "crossdock_oauth_"
+# Browsers take such a cookie from this very host alone, by HTTPS (RFC 6265bis, section 4.1.3.2): a neighbouring host of
+# the same domain cannot plant its own.
+_HOST_PREFIX = "__Host-"
 
 # Codes live ten minutes at most (RFC 6749 section 4.1.2); a person signs in and reads in that time.
 LINK_LIFETIME = timedelta(minutes=10)
@@ -28,11 +31,15 @@ _MOST_LINKS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A link that was used up: where the browser goes on to, and the cookie that it must come back with."""
+    """A link that was used up: where the browser goes on to, and the cookie that it must come back with.
+
+    `secure` says that the browser reaches this hub by HTTPS.
+    """
 
     url: str
     cookie_name: str
     cookie_value: str = field(repr=False)
+    secure: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +119,10 @@ class AuthorizationLinks:
                 state.code_verifier = await self._vault.seal(
                     session, tenant_id=state.tenant_id, purpose=purpose, secret=made.code_verifier
                 )
-        return Opened(url=made.url, cookie_name=cookie_name(value), cookie_value=secret)
+        secure = _is_secure(found)
+        return Opened(url=made.url, cookie_name=cookie_name(value, secure=secure), cookie_value=secret, secure=secure)
 
-    async def take(self, value: str, *, cookie: str | None, user_id: UUID | None) -> Returned:
+    async def take(self, value: str, *, cookies: Mapping[str, str], user_id: UUID | None) -> Returned:
         """The authorization of a state that came back, which is over with this.
 
         Raises AuthorizationLinkError for a state that is not this browser's (and leaves it to its own), was
@@ -125,8 +133,10 @@ class AuthorizationLinks:
         async with self._database.tenant(tenant_id) as session:
             repository = StateRepository(session)
             state = await repository.locked(state_id)
-            ours = state is not None and _same(state.browser_hash, _hash(cookie or ""))
-            if state is None or not ours or not _same(state.state_hash, wanted):
+            if state is None or not _same(state.state_hash, wanted):
+                raise AuthorizationLinkError
+            cookie = cookies.get(cookie_name(value, secure=_is_secure(state)), "")
+            if not _same(state.browser_hash, _hash(cookie)):
                 raise AuthorizationLinkError
             self._check_current(state, user_id)
             verifier = None
@@ -152,9 +162,14 @@ class AuthorizationLinks:
             raise AuthorizationLinkError("Sign in as the user who started this, in this browser, and start anew.")
 
 
-def cookie_name(state: str) -> str:
+def cookie_name(state: str, *, secure: bool) -> str:
     """The cookie that binds this state to a browser; each authorization has its own, so that several can go on."""
-    return COOKIE_PREFIX + hashlib.sha256(b"cookie" + state.encode()).hexdigest()[:16]
+    name = COOKIE_PREFIX + hashlib.sha256(b"cookie" + state.encode()).hexdigest()[:16]
+    return _HOST_PREFIX + name if secure else name
+
+
+def _is_secure(state: OAuthState) -> bool:
+    return state.redirect_uri.startswith("https://")
 
 
 def _hash(secret: str) -> bytes:

@@ -24,11 +24,15 @@ from crossdock.features.integrations.models import IntegrationStatus
 from crossdock.features.integrations.oauth.connecting import Connecting
 from crossdock.features.integrations.oauth.errors import AuthorizationLinkError
 from crossdock.features.integrations.oauth.grants import grant_of
-from crossdock.features.integrations.oauth.links import AuthorizationLinks, Returned, cookie_name
+from crossdock.features.integrations.oauth.links import AuthorizationLinks, Returned
 from crossdock.features.integrations.oauth.repository import TokenRepository
 from crossdock.features.integrations.oauth.schemas import AuthorizationStarted, TokenState
 from crossdock.features.integrations.oauth.tokens import IntegrationTokens
-from crossdock.gateway.oauth.authorization import authorization_request, read_redirect
+from crossdock.gateway.oauth.authorization import (
+    AuthorizationRefusedError,
+    authorization_request,
+    read_redirect,
+)
 from crossdock.gateway.oauth.token_endpoint import TokenEndpoint
 from crossdock.kit.errors import CrossdockError, Fault, InvalidInputError
 from crossdock.kit.ids import IdKind, format_id
@@ -141,9 +145,9 @@ class AuthorizationService:
         """
         self._addresses.check_return_url(return_url)
         base = self._addresses.base(origin)
-        redirect_uri = base + CALLBACK_PATH
         connection = await self._loader.load(tenant_id, integration_id)
-        _check_ready(connection)
+        redirect_uri = base + CALLBACK_PATH + _place(connection)
+        _check_ready(connection, redirect_uri)
         # Made once to see that it can be: the one that counts is made when the link is opened.
         authorization_request(grant_of(connection, told={}), redirect_uri=redirect_uri, state="x")
         ticket, state = await self._links.make(
@@ -174,21 +178,28 @@ class AuthorizationService:
             cookie_value=opened.cookie_value,
             integration_name=connection.name,
             host=urlsplit(opened.url).hostname or "",
-            secure=found.redirect_uri.startswith("https://"),
-            foreign=isinstance(connection.method, OAuth2Auth) and connection.method.oauth is None,
+            secure=opened.secure,
+            foreign=_is_foreign(connection),
         )
 
     async def finish(
-        self, query: Mapping[str, Sequence[str]], *, cookies: Mapping[str, str], user_id: UUID | None, actor: Actor
+        self,
+        query: Mapping[str, Sequence[str]],
+        *,
+        place: str = "",
+        cookies: Mapping[str, str],
+        user_id: UUID | None,
+        actor: Actor,
     ) -> Finished:
         """Turn what the browser brought back into tokens; what goes wrong at the provider is in the answer.
 
-        Raises AuthorizationLinkError for a state that is not this browser's, was used, or has run out.
+        `place` is where it came back, beyond CALLBACK_PATH. Raises AuthorizationLinkError for a state that is not this
+        browser's, was used, or has run out.
         """
         states = query.get("state", ())
         if len(states) != 1:
             raise AuthorizationLinkError
-        returned = await self._links.take(states[0], cookie=cookies.get(cookie_name(states[0])), user_id=user_id)
+        returned = await self._links.take(states[0], cookies=cookies, user_id=user_id)
         state = returned.state
         connection = await self._loader.load(state.tenant_id, state.integration_id)
         by = Actor(
@@ -199,6 +210,10 @@ class AuthorizationService:
         )
         error: CrossdockError | None = None
         try:
+            if state.redirect_uri.partition(CALLBACK_PATH)[2] != place:
+                raise AuthorizationRefusedError(
+                    "The answer came to another address than was asked for, so it is another server's. Start anew."
+                )
             await self._exchange(connection, returned, query, by)
         except CrossdockError as refused:
             error = refused
@@ -261,8 +276,26 @@ class AuthorizationService:
             )
 
 
-def _check_ready(connection: Connection) -> None:
+def _is_foreign(connection: Connection) -> bool:
+    """Whether its provider's addresses are a tenant's own, not a manifest's."""
+    return isinstance(connection.method, OAuth2Auth) and connection.method.oauth is None
+
+
+def _place(connection: Connection) -> str:
+    """Which redirect URI is this connection's, beyond CALLBACK_PATH.
+
+    Where a tenant says itself who the authorization server is, it has one of its own: a server of its choice may
+    lead the browser on to another tenant's, whose code would then come back here and be sent to the first
+    (RFC 9700, section 4.4). No server knows both addresses.
+    """
+    return f"/{format_id(IdKind.TENANT, connection.tenant_id)}" if _is_foreign(connection) else ""
+
+
+def _check_ready(connection: Connection, redirect_uri: str) -> None:
     if connection.status is IntegrationStatus.DISCONNECTED:
         raise WrongStateError("The integration is disconnected; give it its credentials first.")
     if not grant_of(connection, told={}).client.id:
-        raise WrongStateError("The integration has no client_id yet; give it its credentials first.")
+        raise WrongStateError(
+            "The integration has no client_id yet; give it its credentials first. The application at the provider "
+            f"needs the redirect URI {redirect_uri}"
+        )
