@@ -1,31 +1,40 @@
 """Fixtures that every part of the suite shares."""
 
+import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from functools import cache, partial
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from argon2 import PasswordHasher
 
 from crossdock.api.server import hub_app
 from crossdock.bootstrap import Services, build
+from crossdock.db import migrate
 from crossdock.db.engine import Database
 from crossdock.features.identity import passwords
 from crossdock.features.inbound import handlers
 from crossdock.kit.clock import Clock, SystemClock
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
-from tests.accounts import Account, make_account
+from tests.accounts import Account, make_account, make_template_with
+from tests.engines import prepared_engines
 from tests.network_guard import guarded_network
-from tests.postgres import create_database, drop_database, make_template, one_at_a_time, test_server
+from tests.postgres import Databases, make_template, one_at_a_time, test_server
 from tests.serving import ApiClient, client_of
 
 # Folders whose tests start and kill many processes.
 _LONG = ("tests/journeys/", "tests/db/embedded/", "tests/bench/")
+
+_SLUGS = ("acme", "globex")
+
+TemplateWith: TypeAlias = Callable[[tuple[str, ...]], tuple[str, dict[str, Account]]]
 
 
 def pytest_configure() -> None:
@@ -66,6 +75,13 @@ def _cheap_passwords() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _prepared_engines() -> Iterator[None]:
+    """Statements are compiled once for all databases."""
+    with prepared_engines():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _packages_are_looked_through_once() -> Iterator[None]:
     """What is installed stays so while the search path does: looking is a twentieth of the work of an API test."""
 
@@ -99,12 +115,43 @@ def database_template(server_url: str, shared_folder: Path) -> str:
         return make_template(server_url)
 
 
+@pytest.fixture(scope="session")
+def databases(server_url: str) -> Iterator[Databases]:
+    """Makes databases for tests, and drops them."""
+    made = Databases(server_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def template_with(server_url: str, database_template: str, shared_folder: Path) -> TemplateWith:
+    """The name of a migrated database to copy that has certain tenants, and these."""
+
+    @cache
+    def made(slugs: tuple[str, ...]) -> tuple[str, dict[str, Account]]:
+        if not slugs:
+            return database_template, {}
+        with one_at_a_time(shared_folder / "template.lock"):
+            name, accounts = asyncio.run(make_template_with(server_url, database_template, slugs))
+        return name, {account.slug: account for account in accounts}
+
+    return made
+
+
 @pytest.fixture
-async def database_url(server_url: str, database_template: str) -> AsyncIterator[str]:
+def starting_point(request: pytest.FixtureRequest, template_with: TemplateWith) -> tuple[str, dict[str, Account]]:
+    """What this test's database is copied from: it has the tenants that the test names as fixtures."""
+    wanted = [name in request.fixturenames for name in ("tenant", "other_tenant")]
+    return template_with(_SLUGS[: sum(wanted)] if wanted[0] else ())
+
+
+@pytest.fixture
+def database_url(databases: Databases, starting_point: tuple[str, dict[str, Account]]) -> Iterator[str]:
     """The owner's address of a migrated database of this test's own."""
-    url = await create_database(server_url, database_template)
+    template, _ = starting_point
+    url = databases.create(template)
     yield url
-    await drop_database(server_url, url)
+    databases.drop(url)
 
 
 @pytest.fixture
@@ -131,20 +178,28 @@ def clock() -> Clock:
 @pytest.fixture
 async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
     """Everything a process has, running."""
-    async with build(settings, clock=clock) as built:
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # a copy is as good as its template, which a start has looked at
+            patch.setattr(migrate, "check", _found_good)
+            patch.setattr(Database, "check_roles", _found_good)
+            built = await stack.enter_async_context(build(settings, clock=clock))
         yield built
 
 
+async def _found_good(_what: object) -> None:
+    pass
+
+
 @pytest.fixture
-async def tenant(services: Services) -> Account:
+async def tenant(services: Services, starting_point: tuple[str, dict[str, Account]]) -> Account:
     """A tenant with an owner and a key that may do everything."""
-    return await make_account(services, "acme")
+    return starting_point[1].get("acme") or await make_account(services, "acme")
 
 
 @pytest.fixture
-async def other_tenant(services: Services) -> Account:
+async def other_tenant(services: Services, starting_point: tuple[str, dict[str, Account]]) -> Account:
     """Another tenant, whose things are none of the first one's business."""
-    return await make_account(services, "globex")
+    return starting_point[1].get("globex") or await make_account(services, "globex")
 
 
 @pytest.fixture
