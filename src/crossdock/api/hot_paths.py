@@ -138,7 +138,8 @@ def _passed_on(method: str, *, writes: bool) -> dict[str, Any]:
             {
                 "name": "Crossdock-Priority",
                 "in": "header",
-                "description": "Whose turn it is where the rate limit makes calls wait.",
+                "description": "Whose turn it is where the rate limit makes calls wait. More than the integration's "
+                "own takes the permission `integration:manage`.",
                 "schema": {"type": "string", "enum": ["high", "normal", "low"]},
             },
         ],

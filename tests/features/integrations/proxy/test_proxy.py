@@ -68,7 +68,7 @@ async def test_paths_stay_as_they_are(orders: Reached, path: str, asked: bytes) 
     assert orders.last.split(b" ")[1] == asked
 
 
-@pytest.mark.parametrize("path", ["/../x", "/..%2fx", "/%2e%2e/x", "/a/%252e%252e/x", "/..;/x"])
+@pytest.mark.parametrize("path", ["/../x", "/..%2fx", "/%2e%2e/x", "/a/%252e%252e/x", "/..;/x", "/%c0%ae%c0%ae/x"])
 async def test_paths_that_lead_out_are_refused(orders: Reached, path: str) -> None:
     host = orders.api.base_url.removeprefix("http://")
     reader, writer = await asyncio.open_connection(*host.split(":"))
@@ -102,6 +102,22 @@ async def test_calls_need_their_permission(orders: Reached, anonymous: ApiClient
     assert (refused.status, "integration:manage" in refused.json["detail"]) == (403, True)
     assert (await nobody.get(path)).status == 403
     assert (await (await key_for("integration:manage")).post(path)).status == 200
+
+
+async def test_going_before_others_takes_more_than_reading(orders: Reached, api: ApiClient) -> None:
+    made = await api.post("/api/v1/apikeys", json={"name": "k", "scopes": ["integration:read"]})
+    reader = api.with_key(made.json["key"])
+    statuses = {
+        (who, asked): (await client.get(f"{GATEWAY}/{orders.id}/x", headers={"Crossdock-Priority": asked})).status
+        for who, client in (("reader", reader), ("keeper", api))
+        for asked in ("high", "Normal", "low", "first")
+    }
+    assert {asked: status for asked, status in statuses.items() if status != 200} == {
+        ("reader", "high"): 403,
+        ("reader", "first"): 400,
+        ("keeper", "first"): 400,
+    }
+    assert len(orders.requests) == 5
 
 
 async def test_a_paused_integration_makes_no_calls_from_the_moment_on(orders: Reached, api: ApiClient) -> None:
@@ -226,7 +242,9 @@ async def test_a_caller_who_leaves_ends_the_call(orders: Reached, api: ApiClient
         if b"/stream" in request:
             await visit.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
         await visit.gone()
+        left.set()
 
+    left = asyncio.Event()
     orders.answering = answering
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {api._key}"}) as session:
         task = asyncio.create_task(session.get(f"{api.base_url}{GATEWAY}/{orders.id}{path}"))
@@ -235,7 +253,7 @@ async def test_a_caller_who_leaves_ends_the_call(orders: Reached, api: ApiClient
             await (await task).content.readany()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    await eventually(lambda: orders.there.left == orders.there.visits, what="the provider being left")
+    await eventually(left.is_set, what="the provider being left")
 
 
 async def test_an_answer_cut_short_does_not_look_whole(orders: Reached, api: ApiClient) -> None:

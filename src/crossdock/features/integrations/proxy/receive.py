@@ -14,9 +14,9 @@ from crossdock.gateway.calls import SAFE_METHODS, Call, verify_content
 from crossdock.gateway.errors import PathRefusedError, ReplyFormatError, TransportError
 from crossdock.gateway.limits import Priority
 from crossdock.gateway.replies import StaleReply, StreamedReply
-from crossdock.http.access import Gatekeeper, admit
+from crossdock.http.access import Gatekeeper, Principal, admit, require
 from crossdock.http.correlation import correlation_id_of
-from crossdock.http.errors import MethodNotAllowedError
+from crossdock.http.errors import BadRequestError, MethodNotAllowedError
 from crossdock.kit.ids import IdKind, format_id, parse_id
 from crossdock.kit.permissions import Permission
 
@@ -60,7 +60,7 @@ class GatewayProxy:
         integration_id, path = _asked_for(scope)
         provider = await self._calling.provider(principal.tenant_id, integration_id)
         body = _Body(scope["headers"], receive)
-        call = await _call(scope, provider, path, body)
+        call = await _call(scope, provider, path, body, priority=_priority(scope, principal, provider))
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 # requests are served in tasks
         caller = _Caller(receive, body, task)
@@ -147,7 +147,20 @@ def _asked_for(scope: Scope) -> tuple[UUID, str]:
     return integration_id, below.decode("latin-1")
 
 
-async def _call(scope: Scope, provider: Provider, path: str, body: _Body) -> Call:
+def _priority(scope: Scope, principal: Principal, provider: Provider) -> Priority:
+    """The priority that the caller asks for; going before others' calls is not for those who may only read."""
+    given = first(scope["headers"], b"crossdock-priority")
+    if given is None:
+        return provider.priority
+    asked = _PRIORITIES.get(given.strip().lower())
+    if asked is None:
+        raise BadRequestError("Crossdock-Priority is high, normal or low.")
+    if asked < provider.priority:
+        require(principal, Permission.INTEGRATION_MANAGE)
+    return asked
+
+
+async def _call(scope: Scope, provider: Provider, path: str, body: _Body, *, priority: Priority) -> Call:
     headers = onward(scope["headers"], reads=scope["method"] in SAFE_METHODS)
     key = next((value for name, value in headers if name == "idempotency-key"), None)
     if key is not None and provider.connection.manifest.idempotency_header is not None:
@@ -155,13 +168,12 @@ async def _call(scope: Scope, provider: Provider, path: str, body: _Body) -> Cal
         headers = tuple([pair for pair in headers if pair[0] != "idempotency-key"])
     else:
         key = None
-    wanted = first(scope["headers"], b"crossdock-priority") or b""
     call = Call(
         method=scope["method"],
         path=path,
         query=scope["query_string"].decode("latin-1"),
         headers=headers,
-        priority=_PRIORITIES.get(wanted.strip().lower(), provider.priority),
+        priority=priority,
         idempotency_key=key,
         correlation_id=correlation_id_of(scope),
     )
