@@ -118,6 +118,19 @@ def test_an_outbox_that_nobody_empties_is_wrong(crossdock: Command, database_url
     assert findings(crossdock("doctor", "--json"))["outbox"]["verdict"] == "wrong"
 
 
+def test_what_the_outbox_cannot_publish_is_wrong_and_named(crossdock: Command, database_url: str) -> None:
+    execute(
+        database_url,
+        "INSERT INTO outbox (tenant_id, id, type, data, created_at, retry_at, error) VALUES (gen_random_uuid(),"
+        " gen_random_uuid(), 'apikey.generated', '{}', now() - interval '1 hour', now(), 'the reason')",
+    )
+    found = findings(crossdock("doctor", "--json"))
+    assert found["outbox, set aside"]["verdict"] == "wrong"
+    assert "1 entries" in found["outbox, set aside"]["found"]
+    assert "the reason" in found["outbox, set aside"]["found"]
+    assert "outbox" not in found
+
+
 def test_who_holds_the_port_is_named(crossdock: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("CROSSDOCK_PORT", str(taken.getsockname()[1]))

@@ -84,7 +84,7 @@ GRANTS = {
             "data_keys events oauth_tokens pgqueuer_statistics secret_stores subscription_keys tenant_routes tenants "
             "vault_ring webhook_endpoints"
         ),
-        "UPDATE": "data_keys.ring_key data_keys.wrapped data_keys.wrapped_at",
+        "UPDATE": "data_keys.ring_key data_keys.wrapped data_keys.wrapped_at outbox.error outbox.retry_at",
         "INSERT SELECT UPDATE": "call_breakers call_limits receipts",
         "SELECT UPDATE": "api_keys deliveries integrations lanes subscriptions",
         "USAGE": "pgqueuer_id_seq schema public",

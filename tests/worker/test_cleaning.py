@@ -82,6 +82,22 @@ async def test_the_audit_log_is_trimmed_by_its_own_time(services: Services, clea
     assert [row["action"] for row in rows] == ["364 days ago"]
 
 
+async def test_the_audit_log_is_trimmed_in_steps(services: Services, cleaning: Cleaning) -> None:
+    tenants = [await new_tenant(services, slug) for slug in ("acme", "umbrella")]
+    for tenant_id in tenants:
+        await query(
+            services.database.dsn,
+            "INSERT INTO audit_log (tenant_id, id, actor_kind, actor_id, action, entity_kind, entity_id) "
+            "SELECT $1, overlay(gen_random_uuid()::text placing '01000000' from 1 for 8)::uuid, 'system', 's', 'old',"
+            " 'k', 'e' FROM generate_series(1, 3000)",
+            tenant_id,
+        )
+    (row,) = await query(services.database.dsn, "SELECT crossdock_trim_audit_log('365 days') AS trimmed")
+    assert row["trimmed"] == 5_000
+    await cleaning.old_days()
+    assert await query(services.database.dsn, "SELECT FROM audit_log WHERE action = 'old'") == []
+
+
 async def test_files_go_a_day_after_their_receipts(services: Services, cleaning: Cleaning) -> None:
     now = SystemClock().now()
     keys = {age: file_key(UUID(int=1), uuid_floor(now - timedelta(days=age))) for age in (31, 32, 60)}

@@ -37,6 +37,10 @@ from crossdock.settings import Settings
 _LEAST_FREE_BYTES = 1024**3
 _MOST_SKEW_S = 5
 _OLDEST_OUTBOX_S = 60
+_OUTBOX = """
+SELECT extract(epoch FROM now() - min(created_at) FILTER (WHERE error IS NULL)) AS waits_s, count(error) AS set_aside,
+       (array_agg(error ORDER BY retry_at DESC) FILTER (WHERE error IS NOT NULL))[1] AS error
+  FROM outbox"""
 _GROUP_AND_OTHERS = 0o077
 _TRIAL = b"written by crossdock doctor"
 
@@ -323,6 +327,23 @@ async def _workers(connection: "asyncpg.Connection[asyncpg.Record]", examination
         )
 
 
+async def _outbox(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
+    row = await connection.fetchrow(_OUTBOX)
+    assert row is not None  # noqa: S101 # counts of all rows are one row
+    if row["waits_s"] is not None and row["waits_s"] > _OLDEST_OUTBOX_S:
+        examination.wrong(
+            "outbox",
+            f"its oldest entry waits for {row['waits_s']:.0f} s",
+            "A worker publishes it; its log says what fails.",
+        )
+    if row["set_aside"]:
+        examination.wrong(
+            "outbox, set aside",
+            f"{row['set_aside']} entries cannot be published, the last one by {row['error']}",
+            "They are tried again at least every hour; mend what the error says.",
+        )
+
+
 async def _work_waiting(connection: "asyncpg.Connection[asyncpg.Record]", examination: Examination) -> None:
     stuck = await connection.fetchrow(_STUCK, _LONGEST_DUE_S)
     if stuck is not None and stuck["lanes"]:
@@ -331,11 +352,7 @@ async def _work_waiting(connection: "asyncpg.Connection[asyncpg.Record]", examin
             f"{stuck['lanes']} subscriptions have some due for up to {stuck['oldest_s']:.0f} s and nothing holds them",
             "No worker runs, or their destinations are slow: `crossdock webhook subscription stats` tells.",
         )
-    outbox_s = await connection.fetchval("SELECT extract(epoch FROM now() - min(created_at)) FROM outbox")
-    if outbox_s is not None and outbox_s > _OLDEST_OUTBOX_S:
-        examination.wrong(
-            "outbox", f"its oldest entry waits for {outbox_s:.0f} s", "A worker publishes it; its log says what fails."
-        )
+    await _outbox(connection, examination)
     dead = await connection.fetchval("SELECT count(*) FROM receipts WHERE status = 'dead'")
     if dead:
         examination.note(

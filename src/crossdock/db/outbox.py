@@ -1,7 +1,8 @@
 """Events about ourselves (`apikey.revoked`, `circuit.opened`, …), written in the transaction they tell of.
 
 The worker's outbox loop publishes each row as an event under the row's own id and removes it, so a
-crash in between publishes nothing twice.
+crash in between publishes nothing twice. A row that cannot be published is set aside with its error
+and tried again at times; it holds up none behind it, and is never lost.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ class OutboxEntry(Base):
     data: Mapped[dict[str, Any]]
     correlation_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    retry_at: Mapped[datetime | None]
+    error: Mapped[str | None]
 
 
 def announce(

@@ -56,8 +56,8 @@ class Cleaning:
         """Make the coming days' partitions, drop those past retention, trim the audit log."""
         await self._partitions.make_ahead()
         await self._partitions.drop_older_than(self._retention_days)
-        async with self._database.pool(Role.WORKER).acquire() as connection:
-            await connection.execute("SELECT crossdock_trim_audit_log($1)", timedelta(days=self._audit_days))
+        while await self._trim_audit_log():
+            pass
 
     async def old_files(self) -> None:
         """Remove the files of days whose receipts are gone, and what was left without a receipt."""
@@ -65,6 +65,14 @@ class Cleaning:
         day = self._clock.now().date() - timedelta(days=self._retention_days + 1)
         while await self._files.delete_before(day, limit=_MOST_FILES_AT_ONCE):
             pass
+
+    async def _trim_audit_log(self) -> int:
+        """Remove some lines whose time is over; how many."""
+        async with self._database.pool(Role.WORKER).acquire() as connection:
+            trimmed: int = await connection.fetchval(
+                "SELECT crossdock_trim_audit_log($1)", timedelta(days=self._audit_days)
+            )
+        return trimmed
 
     async def _delete_some(self, table: str, condition: str) -> int:
         statement = (

@@ -96,6 +96,42 @@ async def test_an_entry_from_before_a_long_standstill_is_still_told_and_stops_no
     assert await left(hub) == 0
 
 
+async def test_an_entry_of_a_machine_whose_clock_is_ahead_is_told_and_stops_no_other(
+    hub: Hub, relay: OutboxRelay
+) -> None:
+    for early in (UUID(int=uuid_floor(datetime(2099, 1, 1, tzinfo=UTC)).int + 1), UUID(int=2**128 - 1)):
+        await hub.query(
+            "INSERT INTO outbox (tenant_id, id, type, data) VALUES ($1, $2, 'circuit.opened', '{\"number\": 7}')",
+            hub.tenant_id,
+            early,
+        )
+    await announced(hub, 1)
+    await relay.drain()
+    assert sorted(await told(hub)) == [0, 7, 7]
+    assert await left(hub) == 0
+
+
+async def test_what_cannot_be_published_is_set_aside_with_its_error_and_told_when_it_can(
+    hub: Hub, relay: OutboxRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_MOST_AT_ONCE", 3)
+    await announced(hub, 5)
+    await hub.query(
+        "ALTER TABLE events ADD CONSTRAINT not_now CHECK (payload NOT IN ('{\"number\":0}',"
+        " '{\"number\":1}', '{\"number\":2}'))"
+    )
+    await relay.drain()
+    assert await told(hub) == [3, 4]
+    aside = await hub.query("SELECT error, retry_at > now() AS later FROM outbox WHERE type = 'circuit.opened'")
+    assert [row["later"] for row in aside] == [True] * 3
+    assert all("not_now" in row["error"] for row in aside)
+    await hub.query("ALTER TABLE events DROP CONSTRAINT not_now")
+    await hub.query("UPDATE outbox SET retry_at = now()")
+    await relay.drain()
+    assert await told(hub) == [0, 1, 2, 3, 4]
+    assert await left(hub) == 0
+
+
 async def test_nothing_is_lost_while_events_cannot_be_taken_in(
     hub: Hub, relay: OutboxRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,11 @@
 """Publishing what the outbox holds: each entry becomes an event under its own id, then goes."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
+from uuid import UUID
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -14,8 +17,9 @@ from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid, uuid_time
 
 _MOST_AT_ONCE = 500
-# Yesterday's partition is always there (db/partitions.py).
-_PARTITIONS_BACK = timedelta(days=1)
+# The partitions of these days are always there (db/partitions.py).
+_PARTITIONS_BACK = _PARTITIONS_AHEAD = timedelta(days=1)
+_MOST_ERROR_CHARS = 500
 
 _log = structlog.get_logger(__name__)
 
@@ -29,48 +33,89 @@ class OutboxRelay:
         self._clock = clock
 
     async def drain(self) -> None:
-        """Publish everything that is in the outbox now; what cannot be published stays, and is logged."""
+        """Publish everything that is in the outbox now.
+
+        What cannot be published stays: it is set aside with its error, logged, and tried again after as long as it
+        has waited, a minute to an hour. Raises UnavailableError when nothing can be published.
+        """
         while await self._drain_some() == _MOST_AT_ONCE:
             pass
 
     async def _drain_some(self) -> int:
-        pool = self._database.pool(Role.WORKER)
-        async with pool.acquire() as connection:
-            rows = await connection.fetch(
-                "SELECT tenant_id, id, type, data, correlation_id, created_at FROM outbox ORDER BY id LIMIT $1",
-                _MOST_AT_ONCE,
-            )
+        async with self._database.pool(Role.WORKER).acquire() as connection:
+            rows = await connection.fetch(_NEXT, _MOST_AT_ONCE)
         if not rows:
             return 0
-        oldest_day = (self._clock.now() - _PARTITIONS_BACK).date()
-        events = [
-            NewEvent(
-                tenant_id=row["tenant_id"],
-                # There may be no partition any more for an entry that waited through a long standstill.
-                id=row["id"] if uuid_time(row["id"]).date() >= oldest_day else new_uuid(),
-                type=row["type"],
-                payload=msgspec.json.encode(msgspec.json.decode(row["data"])),
-                content_type="application/json",
-                correlation_id=row["correlation_id"] or row["id"].hex,
-                origin=EventOrigin.SYSTEM,
-                occurred_at=row["created_at"],
-            )
-            for row in rows
-        ]
-        outcomes = await asyncio.gather(*(self._writer.publish([event]) for event in events), return_exceptions=True)
-        published = []
+        outcomes = await asyncio.gather(
+            *(self._writer.publish([self._event(row)]) for row in rows), return_exceptions=True
+        )
+        published, refused, unavailable = [], [], None
         for row, outcome in zip(rows, outcomes, strict=True):
             if isinstance(outcome, UnavailableError):
-                raise outcome
-            if isinstance(outcome, BaseException):
-                _log.error("outbox_entry_stays", outbox_id=str(row["id"]), error=repr(outcome))
+                unavailable = outcome
+            elif isinstance(outcome, BaseException):
+                refused.append((row, repr(outcome)[:_MOST_ERROR_CHARS]))
             else:
                 published.append(row)
-        async with pool.acquire() as connection:
-            await connection.execute(
-                "DELETE FROM outbox o USING unnest($1::uuid[], $2::uuid[]) AS u (t, i) "
-                "WHERE o.tenant_id = u.t AND o.id = u.i",
-                [row["tenant_id"] for row in published],
-                [row["id"] for row in published],
-            )
-        return len(published)
+        await self._remove(published)
+        await self._set_aside(refused)
+        if unavailable is not None:
+            raise unavailable
+        return len(rows)
+
+    def _event(self, row: asyncpg.Record) -> NewEvent:
+        today = self._clock.now()
+        has_partition = (today - _PARTITIONS_BACK).date() <= _day(row["id"]) <= (today + _PARTITIONS_AHEAD).date()
+        return NewEvent(
+            tenant_id=row["tenant_id"],
+            # None may be there any more for an entry that waited through a long standstill, and none yet for one of
+            # a machine whose clock is wrong.
+            id=row["id"] if has_partition else new_uuid(),
+            type=row["type"],
+            payload=msgspec.json.encode(msgspec.json.decode(row["data"])),
+            content_type="application/json",
+            correlation_id=row["correlation_id"] or row["id"].hex,
+            origin=EventOrigin.SYSTEM,
+            occurred_at=row["created_at"],
+        )
+
+    async def _remove(self, published: list[asyncpg.Record]) -> None:
+        if published:
+            async with self._database.pool(Role.WORKER).acquire() as connection:
+                await connection.execute(_REMOVE, *_keys(published))
+
+    async def _set_aside(self, refused: list[tuple[asyncpg.Record, str]]) -> None:
+        for row, error in refused:
+            _log.error("outbox_entry_set_aside", outbox_id=str(row["id"]), type=row["type"], error=error)
+        if refused:
+            async with self._database.pool(Role.WORKER).acquire() as connection:
+                rows, errors = zip(*refused, strict=True)
+                await connection.execute(_SET_ASIDE, *_keys(rows), list(errors))
+
+
+def _day(entry_id: UUID) -> date:
+    """The day of an entry; an id that is none of ours may name a moment that no calendar has."""
+    try:
+        return uuid_time(entry_id).date()
+    except (ValueError, OverflowError, OSError):
+        return date.max
+
+
+def _keys(rows: Sequence[asyncpg.Record]) -> tuple[list[UUID], list[UUID]]:
+    return [row["tenant_id"] for row in rows], [row["id"] for row in rows]
+
+
+_NEXT = """
+SELECT tenant_id, id, type, data, correlation_id, created_at FROM outbox
+ WHERE retry_at IS NULL OR retry_at <= now() ORDER BY id LIMIT $1
+"""
+
+_REMOVE = """
+DELETE FROM outbox o USING unnest($1::uuid[], $2::uuid[]) AS u (t, i) WHERE o.tenant_id = u.t AND o.id = u.i
+"""
+
+_SET_ASIDE = """
+UPDATE outbox o
+   SET error = u.e, retry_at = now() + least(greatest(now() - o.created_at, interval '1 minute'), interval '1 hour')
+  FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS u (t, i, e) WHERE o.tenant_id = u.t AND o.id = u.i
+"""
