@@ -16,7 +16,10 @@ from crossdock.features.vault.errors import (
     StoreUnreachableError,
     UnknownStoreError,
 )
+from crossdock.features.vault.models import Store, StoreKind
+from crossdock.features.vault.stores.outside import read_within_prefix
 from crossdock.features.vault.stores.schemas import AwsStoreIn, HashicorpStoreIn, StoreCheckIn, StorePatch
+from crossdock.features.vault.stores.store import StoredSecret
 from crossdock.kit.clock import Clock
 from crossdock.kit.ids import IdKind, parse_id
 from tests.hub import ACTOR, MovableClock, new_tenant
@@ -179,6 +182,59 @@ async def test_only_paths_with_the_stores_prefix_are_asked_for(
     with pytest.raises(SecretNotThereError, match="begin with 'crm/' alone"):
         await services.outside.resolve(acme, {**REFERENCE, "path": "payroll/prod"})
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("prefix", "inside", "outside"),
+    [
+        ("crm", ["crm", "crm/prod"], ["crm2/prod", "crmx", "crm-eu/prod", "CRM/prod"]),
+        ("crm/prod", ["crm/prod", "crm/prod/eu"], ["crm/production", "crm/pro"]),
+        ("crm/", ["crm/prod"], ["crm", "crmx"]),
+        ("crm-", ["crm-eu/prod", "crm-"], ["crm/prod"]),
+    ],
+)
+async def test_a_prefix_ends_where_a_name_ends(
+    services: Services, acme: UUID, server: Receiver, prefix: str, inside: list[str], outside: list[str]
+) -> None:
+    await add(services, acme, server.url, path_prefix=prefix)
+    for path in inside:
+        assert await services.outside.resolve(acme, {**REFERENCE, "path": path}) == "hush-1"
+    for path in outside:
+        with pytest.raises(SecretNotThereError, match="alone"):
+            await services.outside.resolve(acme, {**REFERENCE, "path": path})
+    assert len(server.requests) == len(inside)
+
+
+class Anything:
+    """A store that has every secret."""
+
+    async def read(self, path: str, field: str | None) -> StoredSecret:  # noqa: ARG002 - as stores are asked
+        return StoredSecret(path, None, None)
+
+    async def check(self) -> None:
+        """It lets everybody in."""
+
+    async def aclose(self) -> None:
+        """It holds nothing."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "opens"),
+    [
+        (StoreKind.AZURE, "crm", True),
+        (StoreKind.AZURE, "crm-prod", True),
+        (StoreKind.AZURE, "crmprod", False),
+        (StoreKind.AWS, "crm/prod", True),
+        (StoreKind.AWS, "crm-prod", False),
+    ],
+)
+async def test_a_name_ends_where_the_kind_of_store_ends_it(kind: StoreKind, path: str, opens: bool) -> None:  # noqa: FBT001 - what comes of it
+    store = Store(name="it", kind=kind, settings={"path_prefix": "crm"})
+    if opens:
+        assert (await read_within_prefix(Anything(), store, path, None)).value == path
+    else:
+        with pytest.raises(SecretNotThereError, match="begin with 'crm' alone"):
+            await read_within_prefix(Anything(), store, path, None)
 
 
 async def test_an_error_that_is_told_again_gathers_no_traces(services: Services, acme: UUID) -> None:

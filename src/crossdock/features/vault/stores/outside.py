@@ -16,7 +16,7 @@ from crossdock.features.vault.errors import (
     StoreUnreachableError,
     UnknownStoreError,
 )
-from crossdock.features.vault.models import Store
+from crossdock.features.vault.models import Store, StoreKind
 from crossdock.features.vault.service import Vault
 from crossdock.features.vault.stores import repository
 from crossdock.features.vault.stores.opening import STORE_CREDENTIALS, opened, parsed
@@ -31,6 +31,8 @@ _FAILURE_LIFETIME_S = 5.0
 # Asked for anew because a provider refused the secret: not more often than this, for one that is wrong in the store.
 _YOUNG_S = 10.0
 _MOST_KEPT = 10_000
+# What ends a name within a path; Azure's have no slash.
+_SEPARATORS = {StoreKind.AWS: "/", StoreKind.AZURE: "-", StoreKind.HASHICORP: "/"}
 
 T = TypeVar("T")
 
@@ -154,9 +156,16 @@ class OutsideSecrets:
 async def read_within_prefix(reader: SecretStore, store: Store, path: str, field: str | None) -> StoredSecret:
     """The secret, if its path is one that the store may be asked for. Raises SecretStoreError."""
     prefix = str(store.settings.get("path_prefix", ""))
-    if not path.startswith(prefix):
+    if not _is_within(prefix, path, store.kind):
         raise SecretNotThereError(f"The store {store.name!r} is used for paths that begin with {prefix!r} alone.")
     return await answered(store, reader.read(path, field))
+
+
+def _is_within(prefix: str, path: str, kind: StoreKind) -> bool:
+    """Whether a path begins with a prefix. One that ends in a letter or digit means whole names: no longer ones."""
+    if not prefix or not prefix[-1].isalnum():
+        return path.startswith(prefix)
+    return path == prefix or path.startswith(prefix + _SEPARATORS[kind])
 
 
 async def answered(store: Store, asked: Awaitable[T]) -> T:

@@ -33,7 +33,12 @@ Secret = Annotated[SecretStr, Field(min_length=1, max_length=_SECRET_CHARACTERS)
 Path = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_segments)]
 PathPrefix = Annotated[
     str,
-    Field(max_length=500, description="Only secrets whose path begins so can be used through this store."),
+    Field(
+        max_length=500,
+        description="Only secrets whose path begins so can be used through this store. `prod` is `prod` and what is "
+        "below it (`prod/…`, in Azure `prod-…`), not `production`; a prefix that ends in another character than a "
+        "letter or digit is taken as it is.",
+    ),
 ]
 
 
