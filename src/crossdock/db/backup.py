@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from crossdock.db.embedded import binary
+from crossdock.db.embedded.locks import wait_for
 from crossdock.db.urls import make_url
 from crossdock.kit.errors import CrossdockError
 
@@ -40,6 +41,14 @@ _COUNT_OBJECTS = (
     "SELECT count(*) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
     "WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
 )
+# A hub always has one that hears of changes; all of ours are named so.
+_COUNT_SESSIONS = (
+    "SELECT application_name || ' (' || count(*) || ')' FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'crossdock\\_%' "
+    "GROUP BY application_name ORDER BY application_name"
+)
+# The connections of a hub that was just stopped may end a moment after it.
+_STOPPED_WITHIN_S = 2.0
 _EMPTY_DATABASE = """
 DO $$ DECLARE name text; BEGIN
   FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
@@ -78,6 +87,13 @@ class DatabaseNotEmptyError(RestoreError):
     """The database to restore into is not empty."""
 
     code = "database_not_empty"
+    status = 409
+
+
+class DatabaseInUseError(RestoreError):
+    """A hub works on the database; stop it, then restore."""
+
+    code = "database_in_use"
     status = 409
 
 
@@ -120,9 +136,15 @@ def restore(dsn: str, source: Path, *, replace: bool = False, roles: Sequence[st
     """Fill the database from a backup, all of it or nothing, in one transaction.
 
     The database must be empty; `replace` drops everything in it first, in the same transaction, and
-    gives up after ten seconds when running services hold on to it. `roles` are made unless they
-    exist. Everything restored belongs to the role in `dsn`. Raises RestoreError.
+    gives up after ten seconds when somebody holds on to it; it is refused with DatabaseInUseError while a
+    hub is connected. `roles` are made unless they exist. Everything restored belongs to the role in `dsn`.
+    Raises RestoreError.
     """
+    if replace and not wait_for(lambda: not _sessions(dsn), _STOPPED_WITHIN_S) and (sessions := _sessions(dsn)):
+        raise DatabaseInUseError(
+            f"Crossdock is connected to this database: {', '.join(sessions)}. Nothing was changed. Stop every "
+            "`crossdock serve`, `api`, `worker` and other command on it, on all machines, then restore."
+        )
     if not replace and (count := _count_objects(dsn)):
         raise DatabaseNotEmptyError(
             f"The database has {count} tables, indexes or sequences. Restore into an empty one, "
@@ -168,8 +190,18 @@ def _run(command: ClientCommand, failure: type[CrossdockError]) -> str:
 
 
 def _count_objects(dsn: str) -> int:
-    command = _client("psql", dsn, "--no-password", "--no-psqlrc", "-At", f"--command={_COUNT_OBJECTS}")
-    return int(_run(command, RestoreError))
+    return int(_asked(dsn, _COUNT_OBJECTS))
+
+
+def _sessions(dsn: str) -> list[str]:
+    """Crossdock's own connections to the database by name, with how many there are of each."""
+    return _asked(dsn, _COUNT_SESSIONS).splitlines()
+
+
+def _asked(dsn: str, query: str) -> str:
+    """What the database answers, one row a line."""
+    command = _client("psql", dsn, "--no-password", "--no-psqlrc", "-At", f"--command={query}")
+    return _run(command, RestoreError)
 
 
 def _feed(script: list[str], target: ClientCommand, prologue: bytes) -> None:

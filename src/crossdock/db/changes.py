@@ -89,7 +89,10 @@ class ChangeFeed:
 
     async def _listen_once(self) -> None:
         connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            libpq_url(self._dsn), timeout=_KEEPALIVE_S, server_settings={"role": Role.APP.value}
+            libpq_url(self._dsn),
+            timeout=_KEEPALIVE_S,
+            # By this name a hub is known that does nothing else at the moment (db/backup.py).
+            server_settings={"role": Role.APP.value, "application_name": "crossdock_changes"},
         )
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _connection: gone.set())
