@@ -140,9 +140,21 @@ def template_with(server_url: str, database_template: str, shared_folder: Path) 
 
 @pytest.fixture
 def starting_point(request: pytest.FixtureRequest, template_with: TemplateWith) -> tuple[str, dict[str, Account]]:
-    """What this test's database is copied from: it has the tenants that the test names as fixtures."""
-    wanted = [name in request.fixturenames for name in ("tenant", "other_tenant")]
+    """What this test's database is copied from: it has the tenants that the test's fixtures ask for."""
+    wanted = [f"copied_{slug}" in request.fixturenames for slug in _SLUGS]
     return template_with(_SLUGS[: sum(wanted)] if wanted[0] else ())
+
+
+@pytest.fixture
+def copied_acme(starting_point: tuple[str, dict[str, Account]]) -> Account | None:
+    """The tenant that the database was copied with, for `tenant`."""
+    return starting_point[1].get("acme")
+
+
+@pytest.fixture
+def copied_globex(starting_point: tuple[str, dict[str, Account]]) -> Account | None:
+    """The same for `other_tenant`; None where `tenant` is not wanted."""
+    return starting_point[1].get("globex")
 
 
 @pytest.fixture
@@ -191,15 +203,15 @@ async def _found_good(_what: object) -> None:
 
 
 @pytest.fixture
-async def tenant(services: Services, starting_point: tuple[str, dict[str, Account]]) -> Account:
+async def tenant(services: Services, copied_acme: Account | None) -> Account:
     """A tenant with an owner and a key that may do everything."""
-    return starting_point[1].get("acme") or await make_account(services, "acme")
+    return copied_acme or await make_account(services, "acme")
 
 
 @pytest.fixture
-async def other_tenant(services: Services, starting_point: tuple[str, dict[str, Account]]) -> Account:
+async def other_tenant(services: Services, copied_globex: Account | None) -> Account:
     """Another tenant, whose things are none of the first one's business."""
-    return starting_point[1].get("globex") or await make_account(services, "globex")
+    return copied_globex or await make_account(services, "globex")
 
 
 @pytest.fixture
