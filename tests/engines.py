@@ -22,6 +22,7 @@ class _OneDialect(PGDialect_asyncpg):
 
     supports_statement_cache = True
     _the_one: Self | None = None
+    _is_made = False
     _knows_the_server = False
 
     def __new__(cls, **_options: Any) -> Self:
@@ -29,7 +30,8 @@ class _OneDialect(PGDialect_asyncpg):
         return cls._the_one
 
     def __init__(self, **options: Any) -> None:
-        if not self._knows_the_server:
+        if not self._is_made:
+            self._is_made = True
             super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def initialize(self, connection: Connection) -> None:
