@@ -67,13 +67,31 @@ def test_an_integration_lives_on_the_command_line(crossdock: Command, provider: 
     changed = answer(crossdock("integration", "update", place, "--config", "region=us", "--name", "Clients", "--json"))
     assert (changed["name"], changed["config"]["region"], changed["status"]) == ("Clients", "us", "paused")
     assert answer(crossdock("integration", "enable", place, "--json"))["status"] == "active"
-    assert answer(crossdock("integration", "health", place, "--json"))["health"] == "healthy"
+    health = answer(crossdock("integration", "health", place, "--json"))
+    assert (health["health"], health["breaker"]) == ("healthy", "closed")
     history = answer(crossdock("integration", "history", place, "--json"))
     assert {"created", "paused", "active", "tested"} <= {line["action"] for line in history}
     assert answer(crossdock("integration", "disconnect", place, "--json"))["credentials"] == {}
     assert answer(crossdock("integration", "show", place, "--json"))["status"] == "disconnected"
     assert answer(crossdock("integration", "delete", place, "--json")) == {"deleted": place}
     assert "crossdock integration create" in crossdock("integration", "list").stdout
+
+
+@pytest.mark.usefixtures("tenant")
+def test_a_link_for_the_person_who_says_yes(crossdock: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    oauth = {"authorize_url": "https://id.example/a", "token_url": "https://id.example/t"}
+    config = ("--config", "base_url=https://api.example", "--config", f"oauth={json.dumps(oauth)}")
+    chosen = ("--provider", "generic_http", "--auth-method", "oauth2", "--no-activate", "--json")
+    answer(crossdock("integration", "create", "Books", *chosen, *config, "--credential", "client_id=hub"))
+    nowhere = crossdock("integration", "connect", "Books")
+    assert (nowhere.exit_code, "CROSSDOCK_PUBLIC_URL" in nowhere.stderr) == (2, True)
+    monkeypatch.setenv("CROSSDOCK_PUBLIC_URL", "https://hub.example")
+    link = answer(crossdock("integration", "connect", "Books", "--json"))
+    assert link["url"].startswith("https://hub.example/api/v1/oauth/begin?ticket=")
+    assert link["redirect_uri"].startswith("https://hub.example/api/v1/oauth/callback/ten_")
+    assert "begin?ticket=" in crossdock("integration", "connect", "Books").stdout
+    # The address is not one of ours.
+    assert crossdock("integration", "connect", "Books", "--return-url", "https://evil.example").exit_code == 2
 
 
 @pytest.mark.usefixtures("tenant")

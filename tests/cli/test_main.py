@@ -29,3 +29,10 @@ def test_what_only_tells_imports_nothing_that_works(arguments: list[str]) -> Non
         [sys.executable, "-c", listing, *arguments], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crossdock", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith("crossdock ")

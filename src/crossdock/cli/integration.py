@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from crossdock.bootstrap import Services
 from crossdock.cli.command_group import FAILED
 from crossdock.cli.commands import InTenant, Limit, OnlyTenant, in_tenant, place_in, provided, run
 from crossdock.cli.given import read_secret, read_settings
+from crossdock.cli.integration_connect import connect
+from crossdock.cli.integration_place import IntegrationId, key_of
 from crossdock.cli.output import AsJson, print_json, show_one, show_rows
 from crossdock.connectors.manifest import Category
 from crossdock.db.audit import Actor
@@ -31,14 +32,12 @@ from crossdock.features.integrations.schemas import (
     TestOut,
 )
 from crossdock.features.integrations.statistics import IntegrationStats
-from crossdock.http.pagination import MAX_LIMIT, PageRequest
+from crossdock.http.pagination import PageRequest
 from crossdock.http.schemas import View
-from crossdock.kit.errors import ConflictError, InvalidInputError, NotFoundError
-from crossdock.kit.ids import IdKind, parse_id
+from crossdock.kit.errors import InvalidInputError
 
 app = typer.Typer(no_args_is_help=True, help="Connect providers, and see how the connections are.")
 
-IntegrationId = Annotated[str, typer.Argument(metavar="INTEGRATION", help="Its id, such as int_0192…, or its name.")]
 Config = Annotated[
     list[str] | None,
     typer.Option(
@@ -235,9 +234,12 @@ def try_connection(integration: IntegrationId, *, tenant: OnlyTenant = None, as_
     raise typer.Exit(0 if tested.ok else FAILED)
 
 
+app.command()(connect)
+
+
 @app.command()
 def health(integration: IntegrationId, *, tenant: OnlyTenant = None, as_json: AsJson = False) -> None:
-    """Show how an integration's checks went, and what to do about it."""
+    """Show how an integration's checks went, how its breaker stands, and what to do about it."""
 
     async def look(services: Services, place: InTenant, key: UUID) -> IntegrationHealth:
         return await services.integrations.service.health(place.session, key)
@@ -303,7 +305,7 @@ def calls(
 def _looked(integration: str, tenant: str | None, look: Callable[[Services, InTenant, UUID], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `look` gives
     async def work(services: Services) -> View:
         async with in_tenant(services, tenant) as place:
-            key = await _key(services, place.session, integration)
+            key = await key_of(services, place.session, integration)
             found: View = await look(services, place, key)
             return found
 
@@ -314,23 +316,10 @@ def _done(integration: str, tenant: str | None, act: Callable[[Services, UUID, A
     async def work(services: Services) -> Any:  # noqa: ANN401 - see above
         place = await place_in(services, tenant)
         async with services.database.tenant(place.tenant_id) as session:
-            key = await _key(services, session, integration)
+            key = await key_of(services, session, integration)
         return await act(services, place.tenant_id, place.actor, key)
 
     return run(work)
-
-
-async def _key(services: Services, session: AsyncSession, given: str) -> UUID:
-    """The id as given, or that of the one integration with this name."""
-    if given.startswith(f"{IdKind.INTEGRATION.value}_"):
-        return parse_id(IdKind.INTEGRATION, given)
-    found = await services.integrations.service.list(session, PageRequest(limit=MAX_LIMIT), Wanted(text=given))
-    ids = [one.id for one in found if one.name == given]
-    if not ids:
-        raise NotFoundError(f"No integration is called {given!r}; `crossdock integration list` has all.")
-    if len(ids) > 1:
-        raise ConflictError(f"{len(ids)} integrations are called {given!r}; give the id: {', '.join(ids)}.")
-    return parse_id(IdKind.INTEGRATION, ids[0])
 
 
 def _settings(path: Path | None, config: list[str] | None, credential: list[str] | None) -> dict[str, Any]:

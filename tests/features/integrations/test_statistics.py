@@ -12,6 +12,7 @@ from crossdock.features.integrations import usage_repository
 from crossdock.kit.ids import IdKind, new_uuid, parse_id, uuid_floor
 from tests.accounts import Account
 from tests.features.integrations.conftest import INTEGRATIONS, Desk
+from tests.hub import query
 from tests.serving import ApiClient
 from tests.stand_in import API_KEY
 from tests.waiting import eventually
@@ -99,3 +100,13 @@ async def test_another_tenants_calls_are_nobodys_business(desk: Desk, other_api:
     for what in ("stats", "logs"):
         answer = await other_api.get(f"{INTEGRATIONS}/{made['id']}/{what}")
         assert (answer.status, answer.json["code"]) == (404, "integration_not_found")
+
+
+async def test_health_and_statistics_say_how_the_breaker_stands(desk: Desk, database_url: str, tenant: Account) -> None:
+    made = await desk.create(draft=True)
+    assert (await desk.api.get(f"{INTEGRATIONS}/{made['id']}/health")).json["breaker"] == "closed"
+    key = parse_id(IdKind.INTEGRATION, made["id"])
+    opened = "INSERT INTO call_breakers (tenant_id, integration_id, state) VALUES ($1, $2, 'open')"
+    await query(database_url, opened, tenant.tenant_id, key)
+    for place in ("health", "stats"):
+        assert (await desk.api.get(f"{INTEGRATIONS}/{made['id']}/{place}")).json["breaker"] == "open"

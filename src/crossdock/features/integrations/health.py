@@ -63,7 +63,7 @@ async def settle_all(session: AsyncSession, row: Integration, actor: Actor) -> N
     )
 
 
-def health_of(row: Integration) -> IntegrationHealth:
+def health_of(row: Integration, *, breaker: str) -> IntegrationHealth:
     """What the API shows of an integration's health."""
     return IntegrationHealth(
         health=row.health,
@@ -73,6 +73,7 @@ def health_of(row: Integration) -> IntegrationHealth:
         check_ms=None if row.check_ms is None else round(row.check_ms, 1),
         failed_checks=row.failed_checks,
         next_check_at=row.check_due_at,
+        breaker=breaker,
     )
 
 

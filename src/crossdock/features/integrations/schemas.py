@@ -206,6 +206,7 @@ class IntegrationHealth(View):
     check_ms: float | None
     failed_checks: int = Field(description="How many failed in a row.")
     next_check_at: datetime | None
+    breaker: str = Field(description="`closed` lets calls through, `open` holds them back, `half_open` tries one.")
 
 
 class IntegrationLogOut(View):

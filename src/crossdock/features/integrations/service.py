@@ -49,6 +49,7 @@ from crossdock.features.integrations.schemas import (
     IntegrationTested,
 )
 from crossdock.features.integrations.statistics import IntegrationStats, stats_of
+from crossdock.features.integrations.usage_repository import breaker_state
 from crossdock.http.pagination import PageRequest
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import Fault
@@ -87,8 +88,9 @@ class IntegrationService:
         return IntegrationDetail.whole(await self._activation.found(session, integration_id))
 
     async def health(self, session: AsyncSession, integration_id: UUID) -> IntegrationHealth:
-        """How its checks went, and what to do; raises IntegrationNotFoundError."""
-        return health_of(await self._activation.found(session, integration_id))
+        """How its checks went, how its breaker stands, and what to do; raises IntegrationNotFoundError."""
+        row = await self._activation.found(session, integration_id)
+        return health_of(row, breaker=await breaker_state(session, integration_id))
 
     async def stats(self, session: AsyncSession, integration_id: UUID, *, hours: int) -> IntegrationStats:
         """How its calls went in the last hours; raises IntegrationNotFoundError."""

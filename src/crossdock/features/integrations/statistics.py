@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from crossdock.features.integrations.usage_repository import MOST_COUNTED, UsageRepository
+from crossdock.features.integrations.usage_repository import MOST_COUNTED, UsageRepository, breaker_state
 from crossdock.gateway.classification import Outcome
 from crossdock.http.schemas import View
 
@@ -58,7 +58,7 @@ async def stats_of(session: AsyncSession, integration_id: UUID, *, since: dateti
         p95_ms=_rounded(figures.p95_ms),
         last_success_at=figures.last_success_at,
         last_failure_at=figures.last_failure_at,
-        breaker=await usage.breaker_state(),
+        breaker=await breaker_state(session, integration_id),
         hours=[HourStats.model_validate(hour) for hour in await usage.by_hour()],
     )
 

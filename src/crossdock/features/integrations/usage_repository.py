@@ -89,7 +89,8 @@ class UsageRepository:
         query = select(hour, func.count(), failed).group_by(hour).order_by(hour.desc())
         return [HourOfCalls(*row) for row in await self._session.execute(query)]
 
-    async def breaker_state(self) -> str:
-        """`closed`, `open` or `half_open`."""
-        query = select(CallBreaker.state).where(CallBreaker.integration_id == self._integration_id)
-        return await self._session.scalar(query) or "closed"
+
+async def breaker_state(session: AsyncSession, integration_id: UUID) -> str:
+    """How an integration's breaker stands: `closed`, `open` or `half_open`."""
+    query = select(CallBreaker.state).where(CallBreaker.integration_id == integration_id)
+    return await session.scalar(query) or "closed"

@@ -1,5 +1,7 @@
 """Connecting through the API and a person's browser."""
 
+import asyncio
+from datetime import timedelta
 from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -8,6 +10,9 @@ import pytest
 from aiohttp import web
 
 from crossdock.bootstrap import Services
+from crossdock.cli.integration_connect import lines_of, outcome
+from crossdock.gateway.oauth.authorization import AuthorizationRefusedError
+from crossdock.kit.ids import IdKind, parse_id
 from crossdock.settings import Settings
 from tests.accounts import Account
 from tests.authorization_server import AuthorizationServer, authorization_server
@@ -130,6 +135,29 @@ async def test_what_was_answered_before_it_was_connected_anew_stands_in_for_noth
     server.refuse = lambda: web.Response(status=503)
     answer = await api.get(path)
     assert (answer.status, "Crossdock-Stale" in answer.headers) == (503, False)
+
+
+async def test_who_waits_at_the_command_line_hears_what_came_of_it(
+    services: Services, api: ApiClient, browser: Browser, tenant: Account, server: AuthorizationServer
+) -> None:
+    integration_id = await _create(api, server)
+    key = parse_id(IdKind.INTEGRATION, integration_id)
+    for answer, expected in (("error=access_denied", "access_denied"), ("", "active")):
+        seen = (await lines_of(services, tenant.tenant_id, key)).keys()
+        until = services.clock.now() + timedelta(minutes=10)
+        waiting = asyncio.create_task(outcome(services, tenant.tenant_id, key, seen=seen, until=until))
+        onward = _onward(await browser.get(await _start(api, integration_id)))
+        if answer:
+            asked = {name: value for name, (value,) in parse_qs(urlsplit(onward).query).items()}
+            await browser.get(f"{asked['redirect_uri']}?{answer}&state={asked['state']}")
+            with pytest.raises(AuthorizationRefusedError, match=expected):
+                await waiting
+        else:
+            await browser.get(_yes(server, onward))
+            assert (await waiting).status.value == expected
+    lines = (await lines_of(services, tenant.tenant_id, key)).keys()
+    with pytest.raises(AuthorizationRefusedError, match="within the ten minutes"):
+        await outcome(services, tenant.tenant_id, key, seen=lines, until=services.clock.now())
 
 
 class TestReachedByHttps:
