@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -72,10 +73,12 @@ async def test_what_cannot_be_stored_of_a_failure_keeps_no_result_from_being_rec
     async def unsent_badly(self: Judge, lane: Lane, pending: Pending, status: DeliveryStatus, _: str) -> Result:
         return await unsent(self, lane, pending, status, text)
 
-    async def not_renderable(self: Sender, destination: Destination, pending: Pending) -> SentAttempt:
+    async def not_renderable(
+        self: Sender, destination: Destination, pending: Pending, started_at: datetime
+    ) -> SentAttempt:
         if pending.kind is DeliveryKind.EVENT:
             raise NotRenderableError
-        return await attempt(self, destination, pending)
+        return await attempt(self, destination, pending, started_at)
 
     if fails == "sending":
         receiver.otherwise = BROKEN

@@ -26,10 +26,11 @@ class Attempter:
 
     async def attempt(self, lane: Lane, pending: Pending) -> Result:
         """Send the delivery, unless it is too late for it, and work out its new state."""
-        if self._clock.now() >= pending.expires_at:
+        now = self._clock.now()
+        if now >= pending.expires_at:
             return await self._judge.unsent(lane, pending, DeliveryStatus.EXPIRED, "Not delivered before it expired.")
         try:
-            attempt = await self._sender.attempt(lane.destination, pending)
+            attempt = await self._sender.attempt(lane.destination, pending, now)
         except NotRenderableError as error:
             return await self._judge.unsent(lane, pending, DeliveryStatus.FAILED, error.message)
         except Exception:  # noqa: BLE001 - whatever it is, the delivery must come to an end

@@ -37,7 +37,7 @@ class Judge:
 
     async def sent(self, lane: Lane, pending: Pending, attempt: SentAttempt) -> Result:
         """The delivery's new state after an attempt."""
-        now = self._clock.now()
+        now = attempt.ended_at
         outcome = attempt.outcome
         breaker_before = lane.breaker.save()
         announcements = self._tell_breaker(lane, pending, outcome.health, now)
@@ -132,7 +132,7 @@ class Judge:
         if result.status is DeliveryStatus.PENDING or pending.event is None:
             return []
         event_type = "webhook.delivered" if result.status is DeliveryStatus.DELIVERED else "webhook.failed"
-        if pending.event.type.startswith("webhook."):
+        if pending.event.type.startswith("webhook.") or self._routes.ignores(pending.tenant_id, event_type):
             return []
         try:
             wanted = await self._routes.wants(pending.tenant_id, event_type)

@@ -205,8 +205,8 @@ class Pump:
         self._over(lane, pending)
         if ended:
             metrics.DELIVERIES_FINISHED.count(result.status)
-            if result.status is DeliveryStatus.DELIVERED:
-                metrics.DELIVERY_S.observe(self._clock.now().timestamp() - uuid_timestamp(pending.id))
+            if result.status is DeliveryStatus.DELIVERED and result.finished_at is not None:
+                metrics.DELIVERY_S.observe(result.finished_at.timestamp() - uuid_timestamp(pending.id))
         if changes:
             self.pump(lane)
 

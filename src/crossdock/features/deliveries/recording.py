@@ -6,7 +6,7 @@ writes, and writes nothing for a lane that has changed hands: its new owner send
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,7 @@ class SentAttempt:
 
     number: int
     started_at: datetime
+    ended_at: datetime
     url: str
     request_headers: dict[str, str]
     request_body: bytes | None
@@ -112,7 +113,7 @@ class Recorder:
             async with self._database.pool(Role.WORKER).acquire() as connection, connection.transaction():
                 owned = await self._owned(connection, batch)
                 mine = [result for result in batch if result.lane in owned]
-                disabled = await self._write(connection, mine) if mine else []
+                disabled = await self._write(connection, mine, owned) if mine else []
         except CONNECTION_LOST as error:
             raise UnavailableError from error
         for lane in disabled:
@@ -121,8 +122,11 @@ class Recorder:
         metrics.RECORD_S.observe(time.perf_counter() - started)
         return [result.lane in owned for result in batch]
 
-    async def _owned(self, connection: Connection, batch: list[Result]) -> set[Lane]:
-        """Those of the lanes in the batch that are still ours, in the epoch that the results were made in."""
+    async def _owned(self, connection: Connection, batch: list[Result]) -> dict[Lane, int]:
+        """Those of the lanes in the batch that are still ours, in the epoch that the results were made in.
+
+        With each, how many of its deliveries in a row used up their retries before.
+        """
         lanes = sorted({r.lane for r in batch}, key=lambda lane: (lane.destination.tenant_id, lane.subscription_id))
         rows = await connection.fetch(
             _OWNED,
@@ -131,10 +135,14 @@ class Recorder:
             [lane.epoch for lane in lanes],
             self._worker_id,
         )
-        ours = {(row["subscription_id"], row["epoch"]) for row in rows}
-        return {lane for lane in lanes if (lane.subscription_id, lane.epoch) in ours}
+        ours = {(row["subscription_id"], row["epoch"]): row["failed_in_row"] for row in rows}
+        return {
+            lane: ours[lane.subscription_id, lane.epoch] for lane in lanes if (lane.subscription_id, lane.epoch) in ours
+        }
 
-    async def _write(self, connection: Connection, results: list[Result]) -> list[Lane]:
+    async def _write(
+        self, connection: Connection, results: list[Result], failed_before: Mapping[Lane, int]
+    ) -> list[Lane]:
         """Write everything; the lanes whose subscriptions are disabled by it."""
         attempts = [r.attempt for r in results]
         outcomes = [None if attempt is None else attempt.outcome for attempt in attempts]
@@ -144,13 +152,13 @@ class Recorder:
             [r.pending.id for r in results],
             [r.status for r in results],
             [r.attempt_count for r in results],
-            [r.due_at for r in results],
+            _sparse([r.due_at for r in results]),
             [r.finished_at for r in results],
-            [r.error for r in results],
+            _sparse([r.error for r in results]),
             [a and a.started_at for a in attempts],
             [a and a.url for a in attempts],
             [a and _json(a.request_headers) for a in attempts],
-            [a and a.request_body for a in attempts],
+            _sparse([a and a.request_body for a in attempts]),
             [o and o.status_code for o in outcomes],
             [o and o.duration_ms for o in outcomes],
             [o and _json(o.headers) for o in outcomes],
@@ -164,7 +172,13 @@ class Recorder:
         new = [result for result in results if result.pending.id in new_ids]
         await self._write_lanes(connection, [r for r in new if r.hold_until is not None or r.breaker_changed])
         await self._announce(connection, new)
-        return await self._count_failures(connection, new)
+        # A subscription is locked only where its count may change: hardly ever, where all goes well.
+        counting = {
+            result.lane
+            for result in new
+            if result.disables or result.counts_as is False or (result.counts_as and failed_before[result.lane])
+        }
+        return await self._count_failures(connection, [r for r in new if r.lane in counting])
 
     @staticmethod
     async def _write_lanes(connection: Connection, results: list[Result]) -> None:
@@ -183,8 +197,7 @@ class Recorder:
         """Count deliveries that used up their retries in a row, and disable where it is too many."""
         by_lane: dict[UUID, list[Result]] = defaultdict(list)
         for result in results:
-            if result.counts_as is not None or result.disables is not None:
-                by_lane[result.lane.subscription_id].append(result)
+            by_lane[result.lane.subscription_id].append(result)
         disabled: list[Lane] = []
         if not by_lane:
             return disabled
@@ -248,6 +261,11 @@ async def _insert_outbox(connection: Connection, entries: list[tuple[UUID, str, 
         await alarm(connection, tenant_id=tenant_id, event_type=event_type, told=data, correlation_id=correlation_id)
 
 
+def _sparse(column: Sequence[object]) -> Sequence[object]:
+    """A column of `unnest`, which takes what is missing at the end for NULL: none of it is sent when it is all NULL."""
+    return column if any(value is not None for value in column) else []
+
+
 def _json(headers: HeaderPairs | dict[str, str] | None) -> str | None:
     return None if headers is None else msgspec.json.encode(dict(headers)).decode()
 
@@ -261,10 +279,11 @@ def _size(result: Result) -> int:
 # And how what follows is planned, which costs no round trip here.
 _OWNED = f"""
 WITH planned AS MATERIALIZED ({BY_KEYS})
-SELECT l.subscription_id, l.epoch
+SELECT l.subscription_id, l.epoch, s.failed_in_row
   FROM (SELECT count(*) FROM planned) AS p
  CROSS JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS u (tenant_id, subscription_id, epoch)
   JOIN lanes l ON l.tenant_id = u.tenant_id AND l.subscription_id = u.subscription_id
+  JOIN subscriptions s ON s.tenant_id = l.tenant_id AND s.id = l.subscription_id
  WHERE l.owner = $4 AND l.epoch = u.epoch
    FOR SHARE OF l
 """

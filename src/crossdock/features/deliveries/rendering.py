@@ -63,8 +63,8 @@ def render(
 
 
 def _envelope(event: EventContent) -> bytes:
-    head = b'{"type":"%b","timestamp":"%b",' % (event.type.encode(), event.occurred_at.isoformat().encode())
-    return head + _data_member(event) + b"}"
+    head = f'{{"type":"{event.type}","timestamp":"{event.occurred_at.isoformat()}",'.encode()
+    return b"%b%b}" % (head, _data_member(event))
 
 
 def _data_member(event: EventContent) -> bytes:

@@ -30,19 +30,21 @@ class Sender:
         self._authenticator = authenticator
         self._clock = clock
 
-    async def attempt(self, destination: Destination, pending: Pending) -> SentAttempt:
-        """Send the delivery once and say what came of it; an answer of any kind is no error."""
+    async def attempt(self, destination: Destination, pending: Pending, started_at: datetime) -> SentAttempt:
+        """Send the delivery once, now, and say what came of it; an answer of any kind is no error."""
         started = time.perf_counter()
-        started_at = self._clock.now()
         request, shown = _request(destination, pending, started_at)
         try:
             response = await self._authenticator.send(request, destination.auth)
-            outcome = judge_response(response, now=self._clock.now())
+            ended_at = self._clock.now()
+            outcome = judge_response(response, now=ended_at)
         except (TransportError, TokenFetchError) as error:
+            ended_at = self._clock.now()
             outcome = judge_error(error, duration_ms=(time.perf_counter() - started) * 1000)
         return SentAttempt(
             number=pending.attempt_count + 1,
             started_at=started_at,
+            ended_at=ended_at,
             url=destination.url,
             request_headers=shown,
             request_body=request.body if destination.transformation is not None else None,
@@ -51,9 +53,11 @@ class Sender:
 
     def broken_attempt(self, destination: Destination, pending: Pending) -> SentAttempt:
         """What to record of an attempt that ended in a fault of Crossdock's own."""
+        now = self._clock.now()
         return SentAttempt(
             number=pending.attempt_count + 1,
-            started_at=self._clock.now(),
+            started_at=now,
+            ended_at=now,
             url=destination.url,
             request_headers={},
             request_body=None,

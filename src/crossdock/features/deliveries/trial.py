@@ -84,7 +84,7 @@ class Trial:
         attempt: SentAttempt | None = None
         error: str | None
         try:
-            attempt = await self._sender.attempt(destination, pending)
+            attempt = await self._sender.attempt(destination, pending, now)
             error = attempt.outcome.error
         except NotRenderableError as not_renderable:
             error = not_renderable.message
