@@ -34,7 +34,7 @@ def with_settings(**settings: Any) -> pytest.MarkDecorator:
 
 
 class MovableClock(SystemClock):
-    """The machine's clock, moved forward by hand."""
+    """The machine's clock, whose wall-clock time is moved by hand."""
 
     def __init__(self, *, ahead_s: float = 0) -> None:
         self._ahead_s = ahead_s
@@ -43,7 +43,7 @@ class MovableClock(SystemClock):
         return super().now() + timedelta(seconds=self._ahead_s)
 
     def move(self, seconds: float) -> None:
-        """Jump forward."""
+        """Jump forward, or back."""
         self._ahead_s += seconds
 
 

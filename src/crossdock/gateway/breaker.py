@@ -85,6 +85,11 @@ class Breaker:
             return not self._probing
         return self.state is BreakerState.CLOSED
 
+    def move_back(self, by: timedelta) -> None:
+        """The clock was set back: what ends by it ends as much earlier, after as long as before."""
+        if self.open_until is not None:
+            self.open_until -= by
+
     def started(self) -> bool:
         """A call has started; whether it is a probe, to be said when it ends."""
         self._probing = self.state is BreakerState.HALF_OPEN

@@ -29,6 +29,30 @@ class SystemClock:
         return time.monotonic()
 
 
+class SetBacks:
+    """Notices when a clock's wall-clock time is set back, by its monotonic one."""
+
+    # Clocks that are disciplined drift by less between two looks.
+    _NOTICED = timedelta(seconds=1)
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started = self._start()
+
+    def since_last(self) -> timedelta:
+        """By how much it was set back since this was asked last; zero when it was not."""
+        started = self._start()
+        back = self._started - started
+        if abs(back) < self._NOTICED:
+            return timedelta()
+        self._started = started
+        return max(back, timedelta())
+
+    def _start(self) -> datetime:
+        """When the monotonic clock was zero, by the wall clock of now."""
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic())
+
+
 class FixedClock:
     """A clock that a test sets and moves by hand; both readings move together."""
 

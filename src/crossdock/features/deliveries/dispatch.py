@@ -24,7 +24,7 @@ from crossdock.features.deliveries.recording import Recorder
 from crossdock.features.deliveries.routing import PlannedDelivery
 from crossdock.gateway.breaker import Breaker, BreakerPolicy, BreakerState
 from crossdock.gateway.token_bucket import TokenBucket
-from crossdock.kit.clock import Clock
+from crossdock.kit.clock import Clock, SetBacks
 from crossdock.observability import metrics
 
 _MOST_READ_AT_ONCE = 100
@@ -52,6 +52,7 @@ class Dispatcher:
         self._loader = loader
         self._breaker_policy = breaker_policy
         self._clock = clock
+        self._set_backs = SetBacks(clock)
         self._lanes: dict[UUID, Lane] = {}
         self._held = Held()
         self._reads = 0
@@ -125,6 +126,8 @@ class Dispatcher:
                 held=self._held,
                 hold_until=None if calmed else claim.hold_until,
             )
+            if claim.clock_behind:
+                lane.move_back(claim.clock_behind)
             self.drop([claim.subscription_id])
             self._lanes[claim.subscription_id] = lane
             self._pump.pump(lane)
@@ -230,6 +233,16 @@ class Dispatcher:
     def prepare_to_adopt(self) -> None:
         """Lanes are about to be claimed: what is calmed from now on need not show in the claims."""
         self._calmed.clear()
+
+    def follow_clock(self) -> None:
+        """Have lanes wait for no longer when the clock was set back; to be called every moment."""
+        by = self._set_backs.since_last()
+        if not by:
+            return
+        _log.warning("clock_set_back", by_s=by.total_seconds())
+        for lane in self._lanes.values():
+            lane.move_back(by)
+            self._pump.pump(lane)
 
     def wake(self, subscription_ids: list[UUID] | None) -> None:
         """Something was committed elsewhere for these lanes (None: for any); read it."""

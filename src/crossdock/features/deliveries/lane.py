@@ -6,7 +6,7 @@ concurrency, rate, order, breaker and holds are plain local values, and exact.
 
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from crossdock.features.deliveries.destinations import Destination
@@ -210,6 +210,13 @@ class Lane:
     def hold(self, until: datetime) -> None:
         """Start nothing until then, or until what holds it already ends, if that is later."""
         self.hold_until = until if self.hold_until is None else max(until, self.hold_until)
+
+    def move_back(self, by: timedelta) -> None:
+        """The clock was set back: what holds the lane ends as much earlier; what is due the database says."""
+        self.breaker.move_back(by)
+        if self.hold_until is not None:
+            self.hold_until -= by
+        self.more = True
 
     def changes_at(self, now: datetime) -> datetime | None:
         """When something changes by itself: a hold ends, or something falls due; None when nothing will."""

@@ -22,6 +22,8 @@ from crossdock.kit.ids import uuid_floor
 _OLDEST_PENDING = timedelta(seconds=MAX_EXPIRY_S) + timedelta(days=1)
 # Ids are made by the publishers' clocks, which may be ahead.
 _NEWEST_PENDING = timedelta(days=1)
+# Clocks that differ by less count as one.
+_CLOCKS_AGREE = timedelta(seconds=1)
 # How many bytes of payloads one read takes into memory for a lane, beyond its first delivery; less where the lanes
 # of the process together hold much already.
 _READ_BYTES = 512 * 1024
@@ -38,13 +40,14 @@ _KINDS = {kind.value: kind for kind in DeliveryKind}
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A lane that has just become ours."""
+    """A lane that has just become ours; `clock_behind` is by how much our clock is behind the database's."""
 
     tenant_id: UUID
     subscription_id: UUID
     epoch: int
     hold_until: datetime | None
     breaker: dict[str, Any] | None
+    clock_behind: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,10 @@ class LaneRepository:
         async with self._worker() as connection:
             await connection.execute(statement, *arguments)
 
+    def _behind(self, theirs: datetime) -> timedelta:
+        behind = theirs - self._clock.now()
+        return behind if behind > _CLOCKS_AGREE else timedelta()
+
     async def _claim(self, statement: str, *arguments: object) -> list[Claim]:
         async with self._worker() as connection:
             rows = await connection.fetch(statement, *arguments)
@@ -235,6 +242,7 @@ class LaneRepository:
                 row["epoch"],
                 row["hold_until"],
                 None if row["breaker"] is None else msgspec.json.decode(row["breaker"]),
+                self._behind(row["now"]),
             )
             for row in rows
         ]
@@ -300,7 +308,7 @@ WITH free AS (
    ORDER BY l.wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 UPDATE lanes l SET owner = $1, epoch = l.epoch + 1, wake_at = NULL
   FROM free f WHERE l.tenant_id = f.tenant_id AND l.subscription_id = f.subscription_id
-RETURNING l.tenant_id, l.subscription_id, l.epoch, l.hold_until, l.breaker
+RETURNING l.tenant_id, l.subscription_id, l.epoch, l.hold_until, l.breaker, clock_timestamp() AS now
 """
 
 _CLAIM_ORPHANED = """
@@ -311,7 +319,7 @@ WITH orphaned AS (
    LIMIT $2 FOR UPDATE SKIP LOCKED)
 UPDATE lanes l SET owner = $1, epoch = l.epoch + 1, wake_at = NULL
   FROM orphaned o WHERE l.tenant_id = o.tenant_id AND l.subscription_id = o.subscription_id
-RETURNING l.tenant_id, l.subscription_id, l.epoch, l.hold_until, l.breaker
+RETURNING l.tenant_id, l.subscription_id, l.epoch, l.hold_until, l.breaker, clock_timestamp() AS now
 """
 
 # A publisher that saw a lane owned did not wake it; when its owner let go just before the publisher

@@ -104,6 +104,7 @@ class LeaseLoop:
                 async with asyncio.timeout(_TICK_S):
                     await self._stirred.wait()
             self._stirred.clear()
+            self._dispatcher.follow_clock()
             try:
                 await self._step()
             except (*CONNECTION_LOST, UnavailableError) as error:
