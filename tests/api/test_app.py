@@ -49,6 +49,11 @@ async def pages(page: Paging) -> list[str]:
     return list(page.after or ())
 
 
+@router.get("/quietly", include_in_schema=False)
+async def quietly() -> str:
+    return "whatever you say"
+
+
 @router.get("/broken")
 async def broken() -> None:
     raise RuntimeError("the password is hunter2")
@@ -120,6 +125,29 @@ async def test_faults_of_the_input_come_with_json_pointers_and_without_the_input
     places = {(fault["in"], fault.get("pointer"), fault.get("name")) for fault in answer.json["errors"]}
     assert places == {("body", "/name", None), ("body", "/tags/1", None), ("query", None, "shelf")}
     assert b"hunter2" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/pages?limt=3&cursor=x", "no query parameter 'limt'; it has cursor, limit."),
+        ("GET", "/foreman?x", "no query parameter 'x'; it has none."),
+        ("GET", f"/foreman?{'x' * 300}=1", f"no query parameter '{'x' * 80}'; it has none."),
+        ("POST", "/crates?Shelf=1", "no query parameter 'Shelf'; it has shelf."),
+    ],
+)
+async def test_a_query_parameter_that_there_is_not_is_refused_and_the_others_are_named(
+    client: ApiClient, method: str, path: str, said: str
+) -> None:
+    answer = await client.request(method, path, json={"name": "a"} if method == "POST" else None)
+    assert (answer.status, answer.json["code"]) == (400, "unknown_parameter")
+    assert answer.json["detail"].endswith(said)
+    assert (answer.json["errors"][0]["in"], answer.json["errors"][0]["name"]) == ("query", said.split("'")[1])
+
+
+async def test_what_is_no_part_of_the_description_takes_any_parameter(client: ApiClient) -> None:
+    assert (await client.get("/quietly?x=1")).status == 200
+    assert (await client.post("/hot?x=1", body=b"")).status == 200
 
 
 async def test_a_body_that_is_not_json_says_so(client: ApiClient) -> None:

@@ -32,6 +32,7 @@ from crossdock.features.vault.stores import endpoints as secret_stores
 from crossdock.http.body_limit import BodyLimits
 from crossdock.http.errors import MethodNotAllowedError
 from crossdock.http.frame import Frame
+from crossdock.http.known_parameters import KnownParameters
 from crossdock.http.problem import answer
 from crossdock.http.provided import provide
 from crossdock.http.source_address import TrustedProxies
@@ -104,7 +105,7 @@ def make_api(routers: Sequence[APIRouter], *, hot_paths: Mapping[str, Mapping[st
         ),
     )
     for router in routers:
-        api.include_router(router)
+        api.include_router(router, dependencies=[KnownParameters])
     describe(api, more_paths=hot_paths or {})
     return api
 

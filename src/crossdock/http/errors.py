@@ -2,6 +2,7 @@
 
 CrossdockError
 ├── BadRequestError            400
+│   └── UnknownParameterError       a query parameter that the operation does not have
 ├── MethodNotAllowedError      405
 ├── UnsupportedMediaTypeError  415
 ├── ConflictError
@@ -13,7 +14,7 @@ CrossdockError
     └── UnstorableValueError        a value that PostgreSQL cannot hold
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crossdock.kit.errors import ConflictError, CrossdockError, InvalidInputError
@@ -24,6 +25,17 @@ class BadRequestError(CrossdockError):
 
     code = "bad_request"
     status = 400
+
+
+class UnknownParameterError(BadRequestError):
+    """The operation has no such query parameter."""
+
+    code = "unknown_parameter"
+
+    def __init__(self, name: str, *, known: Sequence[str] = ()) -> None:
+        there_are = f"it has {', '.join(known)}" if known else "it has none"
+        super().__init__(f"This operation has no query parameter {name!r}; {there_are}.")
+        self.errors = ({"in": "query", "name": name, "detail": "There is no such parameter."},)
 
 
 class MethodNotAllowedError(CrossdockError):

@@ -23,6 +23,7 @@ from crossdock.http.errors import (
     BadRequestError,
     MalformedRequestError,
     MethodNotAllowedError,
+    UnknownParameterError,
     UnstorableValueError,
     UnsupportedMediaTypeError,
 )
@@ -134,7 +135,7 @@ def _headers(error: CrossdockError) -> dict[str, str]:
 
 
 def _faults(error: CrossdockError) -> Sequence[Mapping[str, Any]]:
-    if isinstance(error, MalformedRequestError) and error.errors:
+    if isinstance(error, MalformedRequestError | UnknownParameterError) and error.errors:
         return error.errors
     if isinstance(error, InvalidInputError):
         return [{"in": "body", "pointer": fault.pointer, "detail": fault.message} for fault in error.faults]
