@@ -4,9 +4,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from crossdock.db.engine import OutcomeUnknownError
 from crossdock.features.inbound.new_receipts import NewReceipt
 from crossdock.kit.ids import new_uuid
 from tests.features.inbound.conftest import Hub, add_tenant
+from tests.hub import break_at_commit
 
 
 def receipt(tenant_id: UUID, endpoint_id: UUID, external_id: str | None, *, url: str = "http://hub/") -> NewReceipt:
@@ -46,6 +48,12 @@ async def test_one_bad_row_fails_alone(hub: Hub) -> None:
     assert isinstance(answers.pop(3), asyncpg.DataError)
     assert answers == [True] * 6
     assert await hub.count("receipts") == await hub.count("pgqueuer") == await hub.count("webhook_seen_ids") == 6
+
+
+async def test_when_the_commit_is_not_confirmed_nobody_is_told_that_nothing_was_stored(hub: Hub) -> None:
+    await break_at_commit(hub.database.dsn, "receipts")
+    with pytest.raises(OutcomeUnknownError):
+        await hub.inbound.intake.take_in(receipt(hub.tenant_id, new_uuid(), "event"))
 
 
 @pytest.mark.outside
