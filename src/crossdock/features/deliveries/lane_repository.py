@@ -148,9 +148,10 @@ class LaneRepository:
         found: dict[UUID, list[Pending]] = {lane.subscription_id: [] for lane in lanes}
         more = dict.fromkeys(found, False)
         for row in rows:
-            key = row["subscription_id"]
+            lane = lanes[row["lane"] - 1]
+            key = lane.subscription_id
             if not row["beyond"]:
-                found[key].append(_pending(row))
+                found[key].append(_pending(lane.destination.tenant_id, row))
             more[key] = more[key] or row["beyond"] or row["counted"] >= mosts[key]
         return {key: (found[key], more[key]) for key in found}
 
@@ -255,7 +256,7 @@ def lanes_notice(subscription_ids: Sequence[UUID]) -> str:
     return ",".join(subscription_id.hex for subscription_id in subscription_ids)
 
 
-def _pending(row: asyncpg.Record) -> Pending:
+def _pending(tenant_id: UUID, row: asyncpg.Record) -> Pending:
     event = None
     if row["payload"] is not None:
         event = StoredEvent(
@@ -269,7 +270,7 @@ def _pending(row: asyncpg.Record) -> Pending:
             attributes=None if row["attributes"] is None else msgspec.json.decode(row["attributes"]),
         )
     return Pending(
-        tenant_id=row["tenant_id"],
+        tenant_id=tenant_id,
         id=row["id"],
         message_id=row["message_id"],
         kind=_KINDS[row["kind"]],
@@ -336,10 +337,10 @@ UPDATE lanes l SET wake_at = now()
 # Publishers write `due_at` by the database's clock and workers by their own: due is what either calls due.
 # Otherwise a worker whose clock is ahead would ask again and again for what the database holds back.
 _READ_DUE = """
-SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.event_id,
+SELECT l.lane, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.event_id,
        CASE WHEN NOT d.beyond THEN d.payload END AS payload,
        d.type, d.content_type, d.occurred_at, d.source, d.subject, d.attributes, d.correlation_id, d.beyond, d.counted
-  FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, subscription_id, most)
+  FROM unnest($1::uuid[], $2::uuid[], $3::int[]) WITH ORDINALITY AS l (tenant_id, subscription_id, most, lane)
  CROSS JOIN LATERAL (
    SELECT w.*, e.payload, e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
           coalesce(sum(octet_length(e.payload))
@@ -354,7 +355,7 @@ SELECT l.tenant_id, l.subscription_id, d.id, d.message_id, d.kind, d.attempt_cou
                     ORDER BY d.due_at, d.id LIMIT l.most) AS c) AS w
      LEFT JOIN events e ON e.tenant_id = l.tenant_id AND e.id = w.event_id
     WHERE NOT w.known) AS d
- ORDER BY l.subscription_id, d.due_at, d.id
+ ORDER BY l.lane, d.due_at, d.id
 """
 
 _NEXT_DUE = """

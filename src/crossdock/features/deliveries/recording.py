@@ -146,7 +146,7 @@ class Recorder:
         """Write everything; the lanes whose subscriptions are disabled by it."""
         attempts = [r.attempt for r in results]
         outcomes = [None if attempt is None else attempt.outcome for attempt in attempts]
-        moved = await connection.fetch(
+        moved_ids = await connection.fetchval(
             _RECORD,
             [r.lane.destination.tenant_id for r in results],
             [r.pending.id for r in results],
@@ -166,10 +166,11 @@ class Recorder:
             [o and o.truncated for o in outcomes],
             [o and o.remote_address for o in outcomes],
             self._worker_id,
+            len(results),
         )
         # A batch whose commit was answered by a broken connection comes again, and must not count twice.
-        new_ids = {row["id"] for row in moved}
-        new = [result for result in results if result.pending.id in new_ids]
+        moved = None if moved_ids is None else set(moved_ids)
+        new = results if moved is None else [result for result in results if result.pending.id in moved]
         await self._write_lanes(connection, [r for r in new if r.hold_until is not None or r.breaker_changed])
         await self._announce(connection, new)
         # A subscription is locked only where its count may change: hardly ever, where all goes well.
@@ -291,6 +292,7 @@ SELECT l.subscription_id, l.epoch, s.failed_in_row
 # `due_at` stays as it is unless the result moves it: in an ordered lane it keeps the delivery's place.
 # The status is compared as text, so that the index of what is pending cannot serve: it would be read whole.
 # When the answer to a commit was lost, all of it is written again: the first attempt of a number stands.
+# The answer is the ids of those whose state has moved, or NULL where all have, as they nearly always do.
 _RECORD = """
 WITH u AS MATERIALIZED (
   SELECT *
@@ -308,14 +310,16 @@ WITH u AS MATERIALIZED (
     FROM u
    WHERE u.started_at IS NOT NULL
   ON CONFLICT (tenant_id, delivery_id, number) DO NOTHING
+), moved AS (
+  UPDATE deliveries d
+     SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
+         finished_at = u.finished_at, last_status_code = coalesce(u.status_code, d.last_status_code), error = u.error
+    FROM u
+   WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status::text = 'pending'
+     AND (u.status <> 'pending' OR d.attempt_count < u.attempt_count)
+  RETURNING d.id
 )
-UPDATE deliveries d
-   SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
-       finished_at = u.finished_at, last_status_code = coalesce(u.status_code, d.last_status_code), error = u.error
-  FROM u
- WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status::text = 'pending'
-   AND (u.status <> 'pending' OR d.attempt_count < u.attempt_count)
-RETURNING d.id
+SELECT CASE WHEN count(*) < $19 THEN coalesce(array_agg(id), '{}') END FROM moved
 """
 
 _UPDATE_LANE = """
