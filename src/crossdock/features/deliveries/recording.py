@@ -291,33 +291,30 @@ SELECT l.subscription_id, l.epoch, s.failed_in_row
 
 # `due_at` stays as it is unless the result moves it: in an ordered lane it keeps the delivery's place.
 # The status is compared as text, so that the index of what is pending cannot serve: it would be read whole.
-# When the answer to a commit was lost, all of it is written again: the first attempt of a number stands.
+# When the answer to a commit was lost, all of it is written again: only what moves a delivery on is written, which an
+# attempt that is stored already does not. So no attempt can be there twice, and none need be looked for.
 # The answer is the ids of those whose state has moved, or NULL where all have, as they nearly always do.
 _RECORD = """
-WITH u AS MATERIALIZED (
-  SELECT *
+WITH moved AS (
+  UPDATE deliveries d
+     SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
+         finished_at = u.finished_at, last_status_code = coalesce(u.status_code, d.last_status_code), error = u.error
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::text[],
                 $8::timestamptz[], $9::text[], $10::text[], $11::bytea[], $12::int[], $13::float8[], $14::text[],
                 $15::bytea[], $16::bool[], $17::text[])
          AS u (tenant_id, id, status, attempt_count, due_at, finished_at, error, started_at, url, request_headers,
                request_body, status_code, duration_ms, response_headers, response_body, truncated, remote_address)
+   WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status::text = 'pending'
+     AND (d.attempt_count < u.attempt_count OR (u.started_at IS NULL AND u.status <> 'pending'))
+  RETURNING u.*
 ), kept AS (
   INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers, request_body,
                         status_code, error, response_headers, response_body, response_truncated, remote_address,
                         worker_id)
   SELECT tenant_id, id, attempt_count, started_at, duration_ms, url, request_headers::jsonb, request_body, status_code,
          error, response_headers::jsonb, response_body, truncated, remote_address, $18
-    FROM u
-   WHERE u.started_at IS NOT NULL
-  ON CONFLICT (tenant_id, delivery_id, number) DO NOTHING
-), moved AS (
-  UPDATE deliveries d
-     SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
-         finished_at = u.finished_at, last_status_code = coalesce(u.status_code, d.last_status_code), error = u.error
-    FROM u
-   WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status::text = 'pending'
-     AND (u.status <> 'pending' OR d.attempt_count < u.attempt_count)
-  RETURNING d.id
+    FROM moved
+   WHERE started_at IS NOT NULL
 )
 SELECT CASE WHEN count(*) < $19 THEN coalesce(array_agg(id), '{}') END FROM moved
 """
