@@ -1,6 +1,8 @@
 """Events through a hub as fast as it takes them, and deliveries that wait until a worker comes."""
 
+import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 from bench.costs import costs_of, spent
 from bench.figures import first_receipts, percentile, since_accepted_ms, since_sent_ms, span_s
 from bench.rig import Rig
+from bench.scratch import program
 from bench.wire import Receipts
 
 # Ten destinations of twenty deliveries at a time, the default: as many at once as the yardstick posts.
@@ -17,6 +20,9 @@ DESTINATIONS = 10
 SINGLE: dict[str, Any] = {"batch": 1, "connections": 200}
 IN_BATCHES: dict[str, Any] = {"batch": 100, "connections": 4}
 _WARM_UP_SHARE = 10
+# Long against what comes to an end in a pause, short against how long a machine stays as fast as it is.
+_TURN_S = 2.0
+_POLL_S = 0.02
 
 
 async def through(
@@ -93,14 +99,15 @@ async def leave_waiting(running: Rig, events: int, seconds: float, *, destinatio
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Deliveries that waited and have come, and what each cost the workers and PostgreSQL."""
+    """Deliveries that waited and have come, and what each cost the workers and PostgreSQL; they paused in between."""
 
     receipts: Receipts
     costs: dict[str, float]
+    paused_s: float = 0.0
 
     def per_s(self, *, answer_s: float = 0.0) -> float:
-        """Deliveries a second from the first receipt to the last, or to its answer so much later."""
-        took_s = max(self.receipts.times) - min(self.receipts.times) + answer_s
+        """Deliveries a second from the first receipt to the last, or to its answer so much later, without pauses."""
+        took_s = max(self.receipts.times) - min(self.receipts.times) - self.paused_s + answer_s
         return len(self.receipts.times) / took_s if took_s else 0.0
 
     def doubles(self) -> int:
@@ -120,6 +127,46 @@ async def drained(running: Rig, count: int, *, workers: int = 1) -> Drained:
     for worker in started:
         await worker.stop()
     return Drained(await running.receipts(), costs_of("delivery", max(1, count - come), before, after))
+
+
+async def drained_in_turns(running: Rig, count: int, *, posts: int) -> tuple[Drained, float]:
+    """As `drained` by one worker, which stands still every few seconds while the yardstick posts; posts a second.
+
+    A machine that others share is half as fast again from one moment to the next, and so both meet the same moments.
+    """
+    worker = await running.hubs.start("worker")
+    await running.all_arrived(1)
+    before, come = await spent(running.hubs), await running.count()
+    paused_s = posting_s = 0.0
+    posted = 0
+    async with program("bench.receiver") as port:
+        await running.post_bare(events=max(1, posts // _WARM_UP_SHARE), port=int(port))
+        over = False
+        while not over:
+            over = await _arrived_in_turn(running, count)
+            pausing = time.monotonic()
+            with worker.paused():
+                began, publications = await running.post_bare(events=posts, port=int(port))
+                paused_s += 0.0 if over else time.monotonic() - pausing
+            posted += posts
+            posting_s += span_s(began, publications.accepted)
+    await running.pending()
+    after = await spent(running.hubs)
+    await worker.stop()
+    costs = costs_of("delivery", max(1, count - come), before, after)
+    return Drained(await running.receipts(), costs, paused_s), posted / posting_s
+
+
+async def _arrived_in_turn(running: Rig, count: int) -> bool:
+    """Whether all have come, after as long as a turn takes; raises BenchError when none come any more."""
+    before, until = await running.count(), time.monotonic() + _TURN_S
+    while (now := await running.count()) < count:
+        if time.monotonic() > until:
+            if now == before:
+                await running.all_arrived(count)
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
 
 
 def doubles(receipts: Receipts) -> int:

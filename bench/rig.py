@@ -107,10 +107,10 @@ class Rig:
         outcome = await run_program("bench.publisher", asdict(load), timeout_s=limit_s, stop=stop)
         return outcome, Publications.load(load.first, times.read_bytes())
 
-    async def post_bare(self, *, events: int, rate: float = 0.0) -> tuple[float, Publications]:
-        """Let the yardstick post to the same receiver, without a hub; when it began, and when each went."""
+    async def post_bare(self, *, events: int, rate: float = 0.0, port: int | None = None) -> tuple[float, Publications]:
+        """Let the yardstick post to the hub's receiver, or one at `port`; when it began, and when each post went."""
         times = self.hubs.data_dir / "posts"
-        posts = Posts(port=self.receiver_port, events=events, rate=rate, times=str(times))
+        posts = Posts(port=port or self.receiver_port, events=events, rate=rate, times=str(times))
         limit_s = _SLACK_S + (events / rate if rate else 0)
         answer = await run_program("bench.yardstick", asdict(posts), timeout_s=limit_s)
         return answer["started"], Publications.load(0, times.read_bytes())

@@ -1,17 +1,14 @@
 """`drain`: how fast a worker sends what already waits, with nothing else running."""
 
-from statistics import mean
-
 from bench.bars import Bars, at_least
 from bench.options import Options
 from bench.passage import (
     DESTINATIONS,
     better,
     compared,
-    drained,
+    drained_in_turns,
     leave_waiting,
     numbers_of_processes,
-    posted_per_s,
 )
 from bench.rig import rig
 
@@ -19,7 +16,8 @@ TITLE = "100,000 deliveries already waiting, a worker alone, against a bare aioh
 BARS: Bars = (at_least("ratio", 1.5),)
 
 _EVENTS = 100_000
-_YARDSTICK_EVENTS = 20_000
+# Two seconds of them.
+_POSTS_IN_TURN = 10_000
 _SECONDS = 60.0
 
 
@@ -33,11 +31,9 @@ async def _with(processes: int, options: Options) -> dict[str, float]:
     events = options.events or _EVENTS
     async with rig("api", workers=str(processes)) as running:
         await running.subscribe_all(DESTINATIONS)
-        before = await posted_per_s(running, min(events, _YARDSTICK_EVENTS))
         waiting = await leave_waiting(running, events, options.seconds or _SECONDS)
         for hub in running.hubs.hubs:
             await hub.stop()
-        done = await drained(running, waiting)
-        after = await posted_per_s(running, min(events, _YARDSTICK_EVENTS))
+        done, yardstick_per_s = await drained_in_turns(running, waiting, posts=min(events, _POSTS_IN_TURN))
     found = {"delivered_per_s": done.per_s(), "waiting": waiting, "doubles": done.doubles(), **done.costs}
-    return compared(found, mean([before, after]))
+    return compared(found, yardstick_per_s)
