@@ -164,9 +164,23 @@ class TestPauseAndDisable:
         await set_status(hub, subscription, PAUSED)
         clock.move(-3600)
         await hub.publish(1)
-        assert await worker._lanes.expire_held() == 1
+        await eventually(worker._lanes.expire_held)
         (delivery,) = await hub.deliveries(subscription)
         assert (delivery["status"], delivery["error"]) == ("expired", "Not sent before it expired.")
+
+    async def test_what_was_sent_before_the_pause_does_not_expire_before_its_answer_is_there(
+        self, hub: Hub, worker: Worker, receiver: Receiver
+    ) -> None:
+        receiver.otherwise = gate = Gate()
+        subscription = await hub.subscribe(receiver)
+        await hub.publish(1)
+        await receiver.got(1)
+        await set_status(hub, subscription, PAUSED)
+        await hub.query("UPDATE deliveries SET expires_at = now() WHERE kind = 'event'")
+        assert await worker._lanes.expire_held() == 0
+        gate.open()
+        (delivery,) = await hub.ended(subscription)
+        assert (delivery["status"], delivery["attempt_count"]) == ("delivered", 1)
 
     @pytest.mark.usefixtures("worker")
     @with_settings(breaker_failures=1, breaker_open_s=600)

@@ -1,4 +1,5 @@
 import asyncio
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from crossdock.features.deliveries.sending import Sender
 from crossdock.kit.ids import IdKind, parse_id
 from crossdock.worker.worker import Worker
 from tests.hub import ACTOR, Hub, with_settings
-from tests.receivers import BROKEN, Receiver
+from tests.receivers import BROKEN, Gate, Receiver
 from tests.waiting import eventually
 
 
@@ -55,6 +56,24 @@ async def test_a_result_that_is_written_twice_counts_once(
         return await hub.query("SELECT FROM events WHERE type = 'webhook.failed'")
 
     assert len(await eventually(told)) == 1
+
+
+@pytest.mark.usefixtures("worker")
+async def test_an_attempt_is_in_the_history_of_a_delivery_that_ended_otherwise_while_it_was_made(
+    hub: Hub, receiver: Receiver
+) -> None:
+    receiver.otherwise = gate = Gate()
+    subscription = await hub.subscribe(receiver, max_concurrency=2)
+    await hub.publish(1, 2)
+    await receiver.got(2)
+    first, second = await hub.deliveries(subscription)
+    await hub.query("UPDATE deliveries SET status = 'expired', finished_at = now() WHERE id = $1", first["id"])
+    gate.open()
+    await hub.ended(subscription, 2)
+    for delivery in (first, second):
+        (attempt,) = await eventually(functools.partial(hub.attempts, delivery["id"]))
+        assert (attempt["number"], attempt["status_code"]) == (1, 200)
+    assert [row["status"] for row in await hub.deliveries(subscription)] == ["expired", "delivered"]
 
 
 # What the database refuses, and what its driver cannot even tell it.

@@ -383,10 +383,12 @@ UPDATE lanes l
 RETURNING l.subscription_id, l.wake_at <= now() AS due
 """
 
+# A lane that has an owner may have one of them under way; it is given back once that has ended.
 _EXPIRE_HELD = f"""
 UPDATE deliveries d
    SET status = '{DeliveryStatus.EXPIRED}', finished_at = now(), error = 'Not sent before it expired.'
   FROM (SELECT x.tenant_id, x.id FROM subscriptions s
+          JOIN lanes l ON l.tenant_id = s.tenant_id AND l.subscription_id = s.id AND l.owner IS NULL
           JOIN deliveries x ON x.tenant_id = s.tenant_id AND x.subscription_id = s.id
          WHERE s.status <> 'active' AND x.status = 'pending' AND x.expires_at <= now() AND x.id >= $1
          LIMIT {_MOST_ENDED_AT_ONCE} FOR UPDATE OF x SKIP LOCKED) AS overdue

@@ -146,8 +146,7 @@ class Recorder:
         """Write everything; the lanes whose subscriptions are disabled by it."""
         attempts = [r.attempt for r in results]
         outcomes = [None if attempt is None else attempt.outcome for attempt in attempts]
-        moved_ids = await connection.fetchval(
-            _RECORD,
+        columns = (
             [r.lane.destination.tenant_id for r in results],
             [r.pending.id for r in results],
             [r.status for r in results],
@@ -166,10 +165,12 @@ class Recorder:
             [o and o.truncated for o in outcomes],
             [o and o.remote_address for o in outcomes],
             self._worker_id,
-            len(results),
         )
+        moved_ids = await connection.fetchval(_RECORD, *columns, len(results))
         # A batch whose commit was answered by a broken connection comes again, and must not count twice.
         moved = None if moved_ids is None else set(moved_ids)
+        if moved is not None:
+            await connection.execute(_KEEP_ATTEMPTS, *columns)
         new = results if moved is None else [result for result in results if result.pending.id in moved]
         await self._write_lanes(connection, [r for r in new if r.hold_until is not None or r.breaker_changed])
         await self._announce(connection, new)
@@ -289,34 +290,51 @@ SELECT l.subscription_id, l.epoch, s.failed_in_row
    FOR SHARE OF l
 """
 
+_RESULTS = """
+unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::text[],
+       $8::timestamptz[], $9::text[], $10::text[], $11::bytea[], $12::int[], $13::float8[], $14::text[],
+       $15::bytea[], $16::bool[], $17::text[])
+    AS u (tenant_id, id, status, attempt_count, due_at, finished_at, error, started_at, url, request_headers,
+          request_body, status_code, duration_ms, response_headers, response_body, truncated, remote_address)
+"""
+
+_INSERT_ATTEMPTS = """
+INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers, request_body,
+                      status_code, error, response_headers, response_body, response_truncated, remote_address,
+                      worker_id)
+SELECT tenant_id, id, attempt_count, started_at, duration_ms, url, request_headers::jsonb, request_body, status_code,
+       error, response_headers::jsonb, response_body, truncated, remote_address, $18
+"""
+
 # `due_at` stays as it is unless the result moves it: in an ordered lane it keeps the delivery's place.
 # The status is compared as text, so that the index of what is pending cannot serve: it would be read whole.
 # When the answer to a commit was lost, all of it is written again: only what moves a delivery on is written, which an
 # attempt that is stored already does not. So no attempt can be there twice, and none need be looked for.
 # The answer is the ids of those whose state has moved, or NULL where all have, as they nearly always do.
-_RECORD = """
+_RECORD = f"""
 WITH moved AS (
   UPDATE deliveries d
      SET status = u.status::delivery_status, attempt_count = u.attempt_count, due_at = coalesce(u.due_at, d.due_at),
          finished_at = u.finished_at, last_status_code = coalesce(u.status_code, d.last_status_code), error = u.error
-    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::text[],
-                $8::timestamptz[], $9::text[], $10::text[], $11::bytea[], $12::int[], $13::float8[], $14::text[],
-                $15::bytea[], $16::bool[], $17::text[])
-         AS u (tenant_id, id, status, attempt_count, due_at, finished_at, error, started_at, url, request_headers,
-               request_body, status_code, duration_ms, response_headers, response_body, truncated, remote_address)
+    FROM {_RESULTS}
    WHERE d.tenant_id = u.tenant_id AND d.id = u.id AND d.status::text = 'pending'
      AND (d.attempt_count < u.attempt_count OR (u.started_at IS NULL AND u.status <> 'pending'))
   RETURNING u.*
 ), kept AS (
-  INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers, request_body,
-                        status_code, error, response_headers, response_body, response_truncated, remote_address,
-                        worker_id)
-  SELECT tenant_id, id, attempt_count, started_at, duration_ms, url, request_headers::jsonb, request_body, status_code,
-         error, response_headers::jsonb, response_body, truncated, remote_address, $18
+  {_INSERT_ATTEMPTS}
     FROM moved
    WHERE started_at IS NOT NULL
 )
-SELECT CASE WHEN count(*) < $19 THEN coalesce(array_agg(id), '{}') END FROM moved
+SELECT CASE WHEN count(*) < $19 THEN coalesce(array_agg(id), '{{}}') END FROM moved
+"""
+
+# For a delivery that came to its end otherwise while it was being sent: the attempt was made all the same.
+_KEEP_ATTEMPTS = f"""
+{_INSERT_ATTEMPTS}
+  FROM {_RESULTS}
+ WHERE started_at IS NOT NULL
+   AND EXISTS (SELECT FROM deliveries d WHERE d.tenant_id = u.tenant_id AND d.id = u.id)
+ON CONFLICT (tenant_id, delivery_id, number) DO NOTHING
 """
 
 _UPDATE_LANE = """
