@@ -1,5 +1,8 @@
 """A clock that is set back makes nobody wait for as long."""
 
+from datetime import timedelta
+
+import msgspec
 import pytest
 
 from crossdock.settings import Settings
@@ -66,3 +69,20 @@ async def test_a_worker_whose_clock_is_behind_holds_the_lanes_that_it_takes_for_
         await receiver.got(1)
     async with another_process(settings, clock=MovableClock(ahead_s=-_HOUR_S)) as services, working(services):
         await receiver.got(2)
+
+
+async def test_a_worker_whose_clock_is_behind_gives_a_lane_back_held_for_as_long_as_it_was(
+    hub: Hub, settings: Settings, receiver: Receiver
+) -> None:
+    subscription = await hub.subscribe(receiver)
+    until = hub.services.clock.now() + timedelta(minutes=15)
+    breaker = {"state": "open", "successes": 0, "open_until": (until - timedelta(minutes=5)).isoformat()}
+    async with another_process(settings, clock=MovableClock(ahead_s=-60)) as services, working(services) as worker:
+        await hub.query(
+            "UPDATE lanes SET hold_until = $1, breaker = $2::jsonb", until, msgspec.json.encode(breaker).decode()
+        )
+        await hub.publish(1)
+        await eventually(lambda: worker._dispatcher.lanes)
+    lane = await hub.lane(subscription)
+    assert lane["owner"] is None
+    assert (lane["hold_until"], msgspec.json.decode(lane["breaker"])) == (until, breaker)

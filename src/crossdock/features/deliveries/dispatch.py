@@ -127,7 +127,7 @@ class Dispatcher:
                 hold_until=None if calmed else claim.hold_until,
             )
             if claim.clock_behind:
-                lane.move_back(claim.clock_behind)
+                lane.follow_slower_clock(claim.clock_behind)
             self.drop([claim.subscription_id])
             self._lanes[claim.subscription_id] = lane
             self._pump.pump(lane)
@@ -326,6 +326,7 @@ class Dispatcher:
     # Small things
 
     def _handback(self, lane: Lane) -> Handback:
+        lane.as_stored()
         # Switching a subscription on forgets its holds; one written now could come after that, and stay.
         remembers = lane.destination.status is SubscriptionStatus.ACTIVE
         return Handback(

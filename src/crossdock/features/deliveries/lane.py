@@ -89,6 +89,7 @@ class Lane:
     stale: set[object] = field(default_factory=set)
     lost: bool = False
     idle_since: float | None = None
+    _ends_as_stored: dict[datetime | None, datetime] = field(default_factory=dict)
     _read_outdated: bool = False
     _offered_while_reading: list[Pending] = field(default_factory=list)
 
@@ -217,6 +218,17 @@ class Lane:
         if self.hold_until is not None:
             self.hold_until -= by
         self.more = True
+
+    def follow_slower_clock(self, by: timedelta) -> None:
+        """The lane was just taken, by a clock that is behind the database's: its holds end earlier by that clock."""
+        ends = (self.hold_until, self.breaker.open_until)
+        self._ends_as_stored = {end - by: end for end in ends if end is not None}
+        self.move_back(by)
+
+    def as_stored(self) -> None:
+        """The lane goes back: what held it when it was taken ends when it did then, however often it changes hands."""
+        self.hold_until = self._ends_as_stored.get(self.hold_until, self.hold_until)
+        self.breaker.open_until = self._ends_as_stored.get(self.breaker.open_until, self.breaker.open_until)
 
     def changes_at(self, now: datetime) -> datetime | None:
         """When something changes by itself: a hold ends, or something falls due; None when nothing will."""
