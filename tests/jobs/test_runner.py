@@ -8,8 +8,10 @@ import pytest
 
 from crossdock.db.engine import Database, Role
 from crossdock.jobs.driver import PoolDriver
+from crossdock.jobs.loop import JobEnd
 from crossdock.jobs.queue import NewJob, enqueue
 from crossdock.jobs.runner import JobRunner
+from crossdock.jobs.store import JobStore
 from crossdock.jobs.tasks import GiveUpError, RetryPolicy, Task, TaskRegistry, TaskRun
 from tests.tcp_gate import gate_to
 from tests.waiting import eventually
@@ -345,6 +347,30 @@ async def test_after_a_lost_connection_jobs_are_taken_at_once_and_those_in_hand_
             await eventually(lambda: is_empty(database))
         await through_gate.close()
     assert sorted(run.payload for run in ledger.runs) == [b"long", b"short"]
+
+
+async def test_a_job_that_ended_while_its_end_could_not_be_written_is_not_run_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_jobs, writable = JobStore.log_jobs, asyncio.Event()
+
+    async def log_when_writable(self: JobStore, ended: list[JobEnd]) -> None:
+        if not writable.is_set():
+            raise OSError("the connection is gone")
+        await log_jobs(self, ended)
+
+    async def taken_over() -> bool:
+        picks = await database.pool(Role.WORKER).fetchval("SELECT count(*) FROM pgqueuer_log WHERE status = 'picked'")
+        return bool(picks > 1)
+
+    monkeypatch.setattr(JobStore, "log_jobs", log_when_writable)
+    ledger = Ledger()
+    async with running(database, ledger.task(), takeover_after_s=0.2):
+        await put(database, b"a")
+        await eventually(taken_over)
+        writable.set()
+        await eventually(lambda: is_empty(database))
+    assert ledger.finished == [b"a"]
 
 
 async def _is_alive(database: Database) -> bool:

@@ -25,7 +25,7 @@ from crossdock.jobs.store import JobStore
 
 T = TypeVar("T")
 Connecting: TypeAlias = "Callable[[], AbstractAsyncContextManager[asyncpg.Connection[asyncpg.Record]]]"
-_JobEnd: TypeAlias = tuple[Job, JOB_STATUS, TracebackRecord | None]
+JobEnd: TypeAlias = tuple[Job, JOB_STATUS, TracebackRecord | None]
 
 # When a job is due that was not handed out: another worker has it locked, or this one has as many as it may.
 _LEAST_PAUSE = timedelta(seconds=0.1)
@@ -64,8 +64,20 @@ class _QuietBuffer(TimedOverflowBuffer[T]):
 
 
 @dataclass
-class _Ends(_QuietBuffer[_JobEnd], JobStatusLogBuffer):
-    """Jobs that ended, to be logged."""
+class _Ends(_QuietBuffer[JobEnd], JobStatusLogBuffer):
+    """Jobs that ended, to be logged; `unwritten` are those of which the database does not know it yet."""
+
+    unwritten: set[JobId] = field(init=False, default_factory=set)
+
+    async def add(self, item: JobEnd) -> None:
+        job, status, _ = item
+        if status != "canceled":  # such a one is to run again
+            self.unwritten.add(job.id)
+        await super().add(item)
+
+    async def flush_items(self, items: list[JobEnd]) -> None:
+        await super().flush_items(items)
+        self.unwritten.difference_update(job.id for job, _, _ in items)
 
 
 @dataclass
@@ -133,8 +145,8 @@ class QueueLoop(QueueManager):
             while not self.shutdown.is_set():
                 self._rung.clear()
                 async for job in self.fetch_jobs(batch_size, most_running, takeover_after):
-                    # A late heartbeat has us take over a job of our own, which still runs.
-                    if job.id not in self.job_context:
+                    # A late heartbeat has us take over a job of our own, which still runs or has ended.
+                    if job.id not in self.job_context and job.id not in hands.ends.unwritten:
                         hands.running.add(self._begun(job, hands.ends, hands.heartbeats, takeover_after))
                 await self._until_due(takeover_after, look_every, checking, deaf, stopping)
                 if checking.done():
