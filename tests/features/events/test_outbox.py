@@ -96,6 +96,19 @@ async def test_an_entry_from_before_a_long_standstill_is_still_told_and_stops_no
     assert await left(hub) == 0
 
 
+async def test_an_entry_that_cannot_keep_its_id_is_told_once_too(hub: Hub, relay: OutboxRelay) -> None:
+    # As when a process ends between publishing and removing, or two workers publish at once.
+    for _ in range(2):
+        await hub.query(
+            "INSERT INTO outbox (tenant_id, id, type, data) VALUES ($1, $2, 'circuit.opened', '{\"number\": 7}')",
+            hub.tenant_id,
+            UUID(int=uuid_floor(datetime(2020, 1, 1, tzinfo=UTC)).int + 1),
+        )
+        await relay.drain()
+    assert await told(hub) == [7]
+    assert await left(hub) == 0
+
+
 async def test_an_entry_of_a_machine_whose_clock_is_ahead_is_told_and_stops_no_other(
     hub: Hub, relay: OutboxRelay
 ) -> None:

@@ -14,12 +14,14 @@ from crossdock.features.events.ingest import EventWriter, NewEvent
 from crossdock.features.events.models import EventOrigin
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
-from crossdock.kit.ids import new_uuid, uuid_time
+from crossdock.kit.ids import uuid_floor, uuid_time
 
 _MOST_AT_ONCE = 500
 # The partitions of these days are always there (db/partitions.py).
 _PARTITIONS_BACK = _PARTITIONS_AHEAD = timedelta(days=1)
 _MOST_ERROR_CHARS = 500
+# All of an id but its time.
+_UNTIMED = (1 << 80) - 1
 
 _log = structlog.get_logger(__name__)
 
@@ -64,13 +66,9 @@ class OutboxRelay:
         return len(rows)
 
     def _event(self, row: asyncpg.Record) -> NewEvent:
-        today = self._clock.now()
-        has_partition = (today - _PARTITIONS_BACK).date() <= _day(row["id"]) <= (today + _PARTITIONS_AHEAD).date()
         return NewEvent(
             tenant_id=row["tenant_id"],
-            # None may be there any more for an entry that waited through a long standstill, and none yet for one of
-            # a machine whose clock is wrong.
-            id=row["id"] if has_partition else new_uuid(),
+            id=self._event_id(row["id"]),
             type=row["type"],
             payload=msgspec.json.encode(msgspec.json.decode(row["data"])),
             content_type="application/json",
@@ -78,6 +76,18 @@ class OutboxRelay:
             origin=EventOrigin.SYSTEM,
             occurred_at=row["created_at"],
         )
+
+    def _event_id(self, entry_id: UUID) -> UUID:
+        """The entry's, or one of today where its day has no partition: the same for all who publish it.
+
+        None may be there any more for an entry that waited through a long standstill, and none yet for one of a
+        machine whose clock is wrong.
+        """
+        now = self._clock.now()
+        if (now - _PARTITIONS_BACK).date() <= _day(entry_id) <= (now + _PARTITIONS_AHEAD).date():
+            return entry_id
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return UUID(int=uuid_floor(midnight).int | entry_id.int & _UNTIMED)
 
     async def _remove(self, published: list[asyncpg.Record]) -> None:
         if published:
