@@ -76,6 +76,39 @@ async def test_an_attempt_is_in_the_history_of_a_delivery_that_ended_otherwise_w
     assert [row["status"] for row in await hub.deliveries(subscription)] == ["expired", "delivered"]
 
 
+@pytest.mark.usefixtures("worker")
+async def test_a_result_that_comes_again_while_its_first_commit_is_on_its_way_counts_once(
+    hub: Hub, receiver: Receiver
+) -> None:
+    receiver.otherwise = gate = Gate()
+    subscription = await hub.subscribe(receiver, max_concurrency=1)
+    await hub.publish(1)
+    await receiver.got(1)
+    (delivery,) = await hub.deliveries(subscription)
+    # What a connection has still in hand whose client took it for lost.
+    first = await asyncpg.connect(libpq_url(hub.services.database.dsn))
+    try:
+        async with first.transaction():
+            await first.execute(
+                "UPDATE deliveries SET status = 'delivered', attempt_count = 1, finished_at = now() WHERE id = $1",
+                delivery["id"],
+            )
+            await first.execute(
+                "INSERT INTO attempts (tenant_id, delivery_id, number, started_at, duration_ms, url, request_headers,"
+                " worker_id) VALUES ($1, $2, 1, now(), 1, 'http://first', '{}', $2)",
+                hub.tenant_id,
+                delivery["id"],
+            )
+            gate.open()
+            await eventually(hub.someone_waits_for_a_lock)
+    finally:
+        await first.close()
+    await hub.publish(2)
+    await hub.ended(subscription, 2)
+    assert [row["url"] for row in await hub.attempts(delivery["id"])] == ["http://first"]
+    assert len(receiver.requests) == 2
+
+
 # What the database refuses, and what its driver cannot even tell it.
 @pytest.mark.parametrize("text", ["nul \x00", "half a character \ud800"])
 @pytest.mark.parametrize("fails", ["sending", "rendering"])
