@@ -132,7 +132,7 @@ class Judge:
         if result.status is DeliveryStatus.PENDING or pending.event is None:
             return []
         event_type = "webhook.delivered" if result.status is DeliveryStatus.DELIVERED else "webhook.failed"
-        if pending.event.type.startswith("webhook.") or self._routes.ignores(pending.tenant_id, event_type):
+        if pending.event.type.startswith("webhook."):
             return []
         try:
             wanted = await self._routes.wants(pending.tenant_id, event_type)

@@ -167,20 +167,15 @@ class Recorder:
             self._worker_id,
         )
         moved_ids = await connection.fetchval(_RECORD, *columns, len(results))
-        # A batch whose commit was answered by a broken connection comes again, and must not count twice.
-        moved = None if moved_ids is None else set(moved_ids)
-        if moved is not None:
+        new = results
+        if moved_ids is not None:
             await connection.execute(_KEEP_ATTEMPTS, *columns)
-        new = results if moved is None else [result for result in results if result.pending.id in moved]
+            # A batch whose commit was answered by a broken connection comes again, and must not count twice.
+            moved = set(moved_ids)
+            new = [result for result in results if result.pending.id in moved]
         await self._write_lanes(connection, [r for r in new if r.hold_until is not None or r.breaker_changed])
         await self._announce(connection, new)
-        # A subscription is locked only where its count may change: hardly ever, where all goes well.
-        counting = {
-            result.lane
-            for result in new
-            if result.disables or result.counts_as is False or (result.counts_as and failed_before[result.lane])
-        }
-        return await self._count_failures(connection, [r for r in new if r.lane in counting])
+        return await self._count_failures(connection, new, failed_before)
 
     @staticmethod
     async def _write_lanes(connection: Connection, results: list[Result]) -> None:
@@ -195,11 +190,20 @@ class Recorder:
                 None if result.breaker is None else msgspec.json.encode(result.breaker).decode(),
             )
 
-    async def _count_failures(self, connection: Connection, results: list[Result]) -> list[Lane]:
+    async def _count_failures(
+        self, connection: Connection, results: list[Result], failed_before: Mapping[Lane, int]
+    ) -> list[Lane]:
         """Count deliveries that used up their retries in a row, and disable where it is too many."""
-        by_lane: dict[UUID, list[Result]] = defaultdict(list)
+        counted: dict[Lane, list[Result]] = defaultdict(list)
         for result in results:
-            by_lane[result.lane.subscription_id].append(result)
+            if result.counts_as is not None or result.disables is not None:
+                counted[result.lane].append(result)
+        # A subscription is locked only where its count may change: hardly ever, where all goes well.
+        by_lane = {
+            lane.subscription_id: ended
+            for lane, ended in counted.items()
+            if failed_before[lane] or any(not result.counts_as for result in ended)
+        }
         disabled: list[Lane] = []
         if not by_lane:
             return disabled

@@ -111,13 +111,6 @@ class RouteTable:
                 async with self._loading:
                     self._tenants[tenant_id] = await self._load(tenant_id)
 
-    def ignores(self, tenant_id: UUID, event_type: str) -> bool:
-        """Whether it is known, without asking the database, that no subscription of the tenant wants this type."""
-        if tenant_id in self._outdated:
-            return False
-        known = self._tenants.get(tenant_id)
-        return known is not None and not known.index.match(event_type)
-
     async def wants(self, tenant_id: UUID, event_type: str) -> bool:
         """Whether any subscription of the tenant asks for this type, as far as notices have told."""
         if tenant_id not in self._tenants or tenant_id in self._outdated:
