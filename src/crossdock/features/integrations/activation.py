@@ -66,14 +66,17 @@ class Activation:
 
     async def test(self, tenant_id: UUID, actor: Actor, integration_id: UUID) -> TestOut:
         """Ask the provider now, and say how that went; the state stays as it is."""
-        revision = await self._loader.revision(tenant_id, integration_id)
-        result = await self._tester.test(
-            self._loader.load(tenant_id, integration_id), correlation_id=actor.correlation_id
-        )
+        revision, result = await self._tested(tenant_id, actor, integration_id)
         async with self._database.tenant(tenant_id) as session:
             row = await self.found(session, integration_id, locked=True)
             await self._record(session, actor, row, revision, result)
         return result.shown()
+
+    async def _tested(self, tenant_id: UUID, actor: Actor, integration_id: UUID) -> tuple[int, TestResult]:
+        """How the provider answers now, and as of which revision of the integration it was asked."""
+        revision = await self._loader.revision(tenant_id, integration_id)
+        loading = self._loader.load(tenant_id, integration_id)
+        return revision, await self._tester.test(loading, correlation_id=actor.correlation_id)
 
     async def test_planned(self, plan: Plan, *, correlation_id: str) -> TestResult:
         """How settings would do that are not stored yet."""
@@ -182,10 +185,7 @@ class Activation:
     async def _test_and_activate(
         self, tenant_id: UUID, actor: Actor, integration_id: UUID, *, replace: bool
     ) -> IntegrationTested:
-        revision = await self._loader.revision(tenant_id, integration_id)
-        result = await self._tester.test(
-            self._loader.load(tenant_id, integration_id), correlation_id=actor.correlation_id
-        )
+        revision, result = await self._tested(tenant_id, actor, integration_id)
         async with self._database.tenant(tenant_id) as session:
             row = await self.found(session, integration_id, locked=True)
             if row.revision != revision:
