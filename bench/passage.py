@@ -4,14 +4,14 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bench.costs import costs_of, spent
 from bench.figures import first_receipts, percentile, since_accepted_ms, since_sent_ms, span_s
 from bench.rig import Rig
-from bench.scratch import program
+from bench.scratch import Hub, program
 from bench.wire import Receipts
 
 # Ten destinations of twenty deliveries at a time, the default: as many at once as the yardstick posts.
@@ -117,16 +117,12 @@ class Drained:
 
 async def drained(running: Rig, count: int, *, workers: int = 1) -> Drained:
     """Start workers, wait until all that waits has come, and stop them."""
-    started = [await running.hubs.start("worker") for _ in range(workers)]
-    # Starting a process is not what a delivery costs.
-    await running.all_arrived(1)
-    before, come = await spent(running.hubs), await running.count()
-    await running.all_arrived(count)
-    await running.pending()
-    after = await spent(running.hubs)
-    for worker in started:
-        await worker.stop()
-    return Drained(await running.receipts(), costs_of("delivery", max(1, count - come), before, after))
+
+    async def coming(_workers: list[Hub]) -> float:
+        await running.all_arrived(count)
+        return 0.0
+
+    return await _drained(running, count, coming, workers=workers)
 
 
 async def drained_in_turns(running: Rig, count: int, *, posts: int) -> tuple[Drained, float]:
@@ -134,27 +130,45 @@ async def drained_in_turns(running: Rig, count: int, *, posts: int) -> tuple[Dra
 
     A machine that others share is half as fast again from one moment to the next, and so both meet the same moments.
     """
-    worker = await running.hubs.start("worker")
+    async with program("bench.receiver") as port:
+        posting_s: list[float] = []
+
+        async def coming(workers: list[Hub]) -> float:
+            (worker,) = workers
+            paused_s = 0.0
+            while not await _arrived_in_turn(running, count):
+                pausing = time.monotonic()
+                with worker.paused():
+                    posting_s.append(await _posting_s(running, posts, int(port)))
+                paused_s += time.monotonic() - pausing
+            with worker.paused():
+                posting_s.append(await _posting_s(running, posts, int(port)))
+            return paused_s
+
+        await running.post_bare(events=max(1, posts // _WARM_UP_SHARE), port=int(port))
+        done = await _drained(running, count, coming)
+    return done, posts * len(posting_s) / sum(posting_s)
+
+
+async def _drained(
+    running: Rig, count: int, coming: Callable[[list[Hub]], Awaitable[float]], *, workers: int = 1
+) -> Drained:
+    """Workers are started, and stopped when all have come; `coming` waits for that, and says how long they paused."""
+    started = [await running.hubs.start("worker") for _ in range(workers)]
+    # Starting a process is not what a delivery costs.
     await running.all_arrived(1)
     before, come = await spent(running.hubs), await running.count()
-    paused_s = posting_s = 0.0
-    posted = 0
-    async with program("bench.receiver") as port:
-        await running.post_bare(events=max(1, posts // _WARM_UP_SHARE), port=int(port))
-        over = False
-        while not over:
-            over = await _arrived_in_turn(running, count)
-            pausing = time.monotonic()
-            with worker.paused():
-                began, publications = await running.post_bare(events=posts, port=int(port))
-                paused_s += 0.0 if over else time.monotonic() - pausing
-            posted += posts
-            posting_s += span_s(began, publications.accepted)
+    paused_s = await coming(started)
     await running.pending()
     after = await spent(running.hubs)
-    await worker.stop()
-    costs = costs_of("delivery", max(1, count - come), before, after)
-    return Drained(await running.receipts(), costs, paused_s), posted / posting_s
+    for worker in started:
+        await worker.stop()
+    return Drained(await running.receipts(), costs_of("delivery", max(1, count - come), before, after), paused_s)
+
+
+async def _posting_s(running: Rig, posts: int, port: int) -> float:
+    began, publications = await running.post_bare(events=posts, port=port)
+    return span_s(began, publications.accepted)
 
 
 async def _arrived_in_turn(running: Rig, count: int) -> bool:
