@@ -30,6 +30,19 @@ async def announced(hub: Hub, count: int) -> None:
             )
 
 
+async def entered(hub: Hub, entry_id: UUID) -> None:
+    """An entry of number 7 under an id that is none of now."""
+    await hub.query(
+        "INSERT INTO outbox (tenant_id, id, type, data) VALUES ($1, $2, 'circuit.opened', '{\"number\": 7}')",
+        hub.tenant_id,
+        entry_id,
+    )
+
+
+def first_id_of(year: int) -> UUID:
+    return UUID(int=uuid_floor(datetime(year, 1, 1, tzinfo=UTC)).int + 1)
+
+
 async def told(hub: Hub) -> list[int]:
     rows = await hub.query("SELECT payload FROM events WHERE type = 'circuit.opened' ORDER BY id")
     return [int(row["payload"].split(b":")[1].rstrip(b"}")) for row in rows]
@@ -84,12 +97,7 @@ async def test_a_crash_between_publishing_and_removing_tells_nothing_twice(hub: 
 async def test_an_entry_from_before_a_long_standstill_is_still_told_and_stops_no_other(
     hub: Hub, relay: OutboxRelay
 ) -> None:
-    old_id = UUID(int=uuid_floor(datetime(2020, 1, 1, tzinfo=UTC)).int + 1)
-    await hub.query(
-        "INSERT INTO outbox (tenant_id, id, type, data) VALUES ($1, $2, 'circuit.opened', '{\"number\": 7}')",
-        hub.tenant_id,
-        old_id,
-    )
+    await entered(hub, first_id_of(2020))
     await announced(hub, 1)
     await relay.drain()
     assert sorted(await told(hub)) == [0, 7]
@@ -99,11 +107,7 @@ async def test_an_entry_from_before_a_long_standstill_is_still_told_and_stops_no
 async def test_an_entry_that_cannot_keep_its_id_is_told_once_too(hub: Hub, relay: OutboxRelay) -> None:
     # As when a process ends between publishing and removing, or two workers publish at once.
     for _ in range(2):
-        await hub.query(
-            "INSERT INTO outbox (tenant_id, id, type, data) VALUES ($1, $2, 'circuit.opened', '{\"number\": 7}')",
-            hub.tenant_id,
-            UUID(int=uuid_floor(datetime(2020, 1, 1, tzinfo=UTC)).int + 1),
-        )
+        await entered(hub, first_id_of(2020))
         await relay.drain()
     assert await told(hub) == [7]
     assert await left(hub) == 0
@@ -112,12 +116,8 @@ async def test_an_entry_that_cannot_keep_its_id_is_told_once_too(hub: Hub, relay
 async def test_an_entry_of_a_machine_whose_clock_is_ahead_is_told_and_stops_no_other(
     hub: Hub, relay: OutboxRelay
 ) -> None:
-    for early in (UUID(int=uuid_floor(datetime(2099, 1, 1, tzinfo=UTC)).int + 1), UUID(int=2**128 - 1)):
-        await hub.query(
-            "INSERT INTO outbox (tenant_id, id, type, data) VALUES ($1, $2, 'circuit.opened', '{\"number\": 7}')",
-            hub.tenant_id,
-            early,
-        )
+    for early in (first_id_of(2099), UUID(int=2**128 - 1)):
+        await entered(hub, early)
     await announced(hub, 1)
     await relay.drain()
     assert sorted(await told(hub)) == [0, 7, 7]
