@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from crossdock.kit.errors import Fault, InvalidInputError
+from crossdock.kit.json_pointer import pointer_to
 from crossdock.observability.redaction import is_secret_name
 
 HeaderPairs = tuple[tuple[str, str], ...]
@@ -102,7 +103,7 @@ def validate_custom_headers(
             message = f"{name} holds a secret, and these headers are shown to readers; set it as `auth` (api_key)."
         seen.add(name.lower())
         if message:
-            faults.append(Fault(f"{pointer}/{_escaped(name)}", message))
+            faults.append(Fault(pointer + pointer_to([name]), message))
     if len(headers) > MAX_CUSTOM_HEADERS:
         faults.append(Fault(pointer, f"At most {MAX_CUSTOM_HEADERS} headers can be set."))
     if sum(len(name) + len(value) for name, value in headers.items()) > MAX_CUSTOM_HEADERS_CHARACTERS:
@@ -127,8 +128,3 @@ def retry_after(value: str, now: datetime) -> float | None:
     if moment.tzinfo is None:  # asctime, which is always UTC
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
-
-
-def _escaped(name: str) -> str:
-    """A member name inside a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")

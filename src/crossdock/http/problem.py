@@ -36,6 +36,7 @@ from crossdock.kit.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from crossdock.kit.json_pointer import pointer_to
 from crossdock.kit.wording import in_words
 
 MEDIA_TYPE = "application/problem+json"
@@ -168,17 +169,13 @@ def _pointer(steps: Sequence[str | int], body: object, kind: str) -> str:
             continue
         found.append(step)
         body = None if missing else body[step]  # type: ignore[index]  # it holds the step
-    return "".join(f"/{_escaped(step)}" for step in found)
+    return pointer_to(found)
 
 
 def _holds(body: object, step: str | int) -> bool:
     if isinstance(body, list):
         return isinstance(step, int) and step < len(body)
     return isinstance(body, Mapping) and step in body
-
-
-def _escaped(step: str | int) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")
 
 
 def _cause(error: DBAPIError) -> BaseException | None:

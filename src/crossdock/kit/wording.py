@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from crossdock.kit.errors import Fault
+from crossdock.kit.json_pointer import pointer_to
 
 _MOST_SHOWN = 80
 _LIST = "must be a list"
@@ -33,9 +34,7 @@ _WORDS = {
 
 def worded(faults: Iterable[Mapping[str, Any]], *, pointer: str = "") -> tuple[Fault, ...]:
     """`ValidationError.errors()` as faults of ours; `pointer` is where the document stands in the caller's own."""
-    return tuple(
-        Fault(pointer + "".join(f"/{_escaped(step)}" for step in fault["loc"]), in_words(fault)) for fault in faults
-    )
+    return tuple(Fault(pointer + pointer_to(fault["loc"]), in_words(fault)) for fault in faults)
 
 
 def in_words(fault: Mapping[str, Any]) -> str:
@@ -58,7 +57,3 @@ def in_words(fault: Mapping[str, Any]) -> str:
 
 def _unquoted(name: str) -> str:
     return name.removesuffix("()").strip("'")
-
-
-def _escaped(step: object) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")

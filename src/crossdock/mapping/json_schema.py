@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema_rs
 
 from crossdock.kit.errors import Fault
+from crossdock.kit.json_pointer import pointer_to
 
 _MOST_FAULTS = 20
 _LONGEST_MESSAGE = 300
@@ -45,8 +46,7 @@ def faults_of(
     for error in validator.iter_errors(instance):
         if error.kind.name in overlooked:
             continue
-        steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error.instance_path)
-        faults.append(Fault(pointer + steps, _shortened(error.message)))
+        faults.append(Fault(pointer + pointer_to(error.instance_path), _shortened(error.message)))
         if len(faults) == _MOST_FAULTS:
             break
     return tuple(faults)

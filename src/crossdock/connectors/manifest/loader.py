@@ -12,6 +12,7 @@ from crossdock.connectors.manifest.errors import InvalidManifestError
 from crossdock.connectors.manifest.model import Manifest
 from crossdock.connectors.manifest.yaml_reading import YamlDocument, read_yaml
 from crossdock.kit.errors import Fault
+from crossdock.kit.json_pointer import pointer_to
 from crossdock.kit.wording import in_words
 
 MOST_FAULTS = 20
@@ -64,8 +65,7 @@ def _first_causes(error: ValidationError) -> list[Mapping[str, Any]]:
 
 def _placed(document: YamlDocument, fault: Mapping[str, Any]) -> tuple[int, Fault]:
     path = _path_in(document, fault["loc"])
-    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    return document.line_of(path), Fault(pointer, _message(path, fault))
+    return document.line_of(path), Fault(pointer_to(path), _message(path, fault))
 
 
 def _path_in(document: YamlDocument, location: Steps) -> Steps:

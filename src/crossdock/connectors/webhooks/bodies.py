@@ -16,6 +16,7 @@ from crossdock.connectors.webhooks.content_types import FORM, MULTIPART, Content
 from crossdock.connectors.webhooks.errors import InvalidBodyError, UnsupportedBodyError
 from crossdock.connectors.webhooks.multipart_bodies import MultipartLimits, UploadedFile, read_multipart
 from crossdock.connectors.webhooks.xml_bodies import XmlLimits, read_xml
+from crossdock.kit.json_pointer import pointer_to
 from crossdock.mapping.json_values import JsonValue
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -180,7 +181,7 @@ def parse_form(body: bytes, *, charset: str | None = None, limits: BodyLimits = 
         try:
             value = decode(raw_value, charset)
         except InvalidBodyError as error:
-            raise InvalidBodyError(f"In the field {name[:80]!r}: {error.message}", pointer=_member(name)) from None
+            raise InvalidBodyError(f"In the field {name[:80]!r}: {error.message}", pointer=pointer_to([name])) from None
         known = form.get(name)
         if known is None:
             form[name] = value
@@ -201,7 +202,3 @@ def form_pairs(body: bytes, *, max_fields: int) -> list[tuple[bytes, bytes]]:
 
 def _unescape(text: bytes) -> bytes:
     return unquote_to_bytes(text.replace(_FORM_BLANK, b" "))
-
-
-def _member(name: str) -> str:
-    return "/" + name.replace("~", "~0").replace("/", "~1")

@@ -18,6 +18,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from crossdock.connectors.webhooks.content_types import FORM, ContentType, codec_of, decode
 from crossdock.connectors.webhooks.errors import InvalidBodyError
+from crossdock.kit.json_pointer import pointer_to
 from crossdock.mapping.json_values import JsonValue
 
 _MOST_PARTS = 1_000
@@ -151,8 +152,8 @@ def _text(part: _Part, charset: str | None) -> str:
     try:
         return decode(part.content, part.type.charset or charset)
     except InvalidBodyError as error:
-        pointer = "/" + part.name.replace("~", "~0").replace("/", "~1")
-        raise InvalidBodyError(f"In the field {part.name[:80]!r}: {error.message}", pointer=pointer) from None
+        where = pointer_to([part.name])
+        raise InvalidBodyError(f"In the field {part.name[:80]!r}: {error.message}", pointer=where) from None
 
 
 def _file(part: _Part, index: int) -> UploadedFile:

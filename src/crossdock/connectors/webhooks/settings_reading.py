@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossdock.connectors.webhooks.errors import InvalidSettingsError
 from crossdock.kit.errors import Fault
+from crossdock.kit.json_pointer import pointer_to
 
 _VALUE_ERROR = "Value error, "
 
@@ -28,15 +29,11 @@ def read_settings(part: type[Part], document: object, *, pointer: str = "") -> P
         return part.model_validate(document)
     except ValidationError as error:
         faults = tuple(
-            Fault(pointer + _pointer(fault["loc"]), _sentence(fault["msg"]))
+            Fault(pointer + pointer_to(fault["loc"]), _sentence(fault["msg"]))
             for fault in error.errors(include_url=False, include_context=False, include_input=False)
         )
     summary = " ".join(f"{fault.pointer or '/'}: {fault.message}" for fault in faults)
     raise InvalidSettingsError(f"The settings are not valid: {summary}", faults)
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in location)
 
 
 def _sentence(message: str) -> str:
