@@ -10,19 +10,41 @@ from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from crossdock.kit.errors import InvalidInputError
+from crossdock.kit.setting_names import PREFIX, check_names
+
+_SETTINGS_FILE = "CROSSDOCK_SETTINGS_FILE"
+# What else is read under our prefix: by commands, by what the documentation shows for a shell, by the tests.
+_NO_SETTINGS = (
+    _SETTINGS_FILE,
+    "CROSSDOCK_TENANT",
+    "CROSSDOCK_WEBHOOK_SECRET",
+    "CROSSDOCK_KEY",
+    "CROSSDOCK_TEST_DATABASE_URL",
+)
 
 _CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class UnreadableSettingsFileError(InvalidInputError):
+    """The file with the settings cannot be read."""
+
+    code = "unreadable_settings_file"
 
 
 class Settings(BaseSettings):
     """One installation's settings."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CROSSDOCK_",
-        env_file=os.environ.get("CROSSDOCK_SETTINGS_FILE"),
-        extra="ignore",
-    )
+    # An input that is wrong may be a secret.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("crossdock", appauthor=False)),
@@ -151,6 +173,29 @@ class Settings(BaseSettings):
         description="Seconds a worker's lanes stay its own without renewal; its jobs, half as long again.",
     )
     drain_timeout_s: float = Field(default=20, ge=0, description="Seconds a stopping process lets work in hand finish.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours is the file named when this is called
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no folder of secrets
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, the environment, the settings file; raises UnknownSettingError for names that nothing has."""
+        known = [*(f"{PREFIX}{name.upper()}" for name in cls.model_fields), *_NO_SETTINGS]
+        check_names(os.environ, known=known, place="in the environment")
+        file = os.environ.get(_SETTINGS_FILE)
+        if not file:
+            return init_settings, env_settings
+        if not os.access(file, os.R_OK):
+            raise UnreadableSettingsFileError(
+                f"{_SETTINGS_FILE} names {file}, which cannot be read; correct or unset it."
+            )
+        from_file = DotEnvSettingsSource(settings_cls, env_file=file)
+        check_names(from_file.env_vars, known=known, place=f"in {file}")
+        return init_settings, env_settings, from_file
 
     @model_validator(mode="after")
     def _know_the_bucket(self) -> "Settings":

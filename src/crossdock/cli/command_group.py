@@ -117,6 +117,8 @@ def _told(error: CrossdockError) -> str:
 def _refused(model: str, location: tuple[str | int, ...], message: str) -> str:
     """One of pydantic's faults; a setting goes by the name that people give it."""
     place = ".".join(map(str, location)) or "input"
-    if model == "Settings" and location:
+    if model == "Settings":
+        if not location:
+            return message
         place = f"CROSSDOCK_{place.upper()}"
     return f"{place}: {message}"
