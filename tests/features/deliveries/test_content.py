@@ -110,6 +110,19 @@ class TestFormats:
     async def test_the_payload_alone_keeps_its_bytes_and_its_type(self, hub: Hub, receiver: Receiver) -> None:
         assert await self.sent(hub, receiver, xml_event(hub), format="payload") == (XML, "application/xml")
 
+    async def test_a_media_type_that_no_header_can_hold_fails_its_own_delivery_alone(
+        self, hub: Hub, receiver: Receiver
+    ) -> None:
+        """None is accepted any more; of an older version some may be stored."""
+        subscription = await hub.subscribe(receiver, format="payload", ordered=True)
+        broken = hub.event(payload=b"x")
+        broken.content_type = "text/plain\r\nx-forged: 1"
+        await hub.services.writer.publish([broken, xml_event(hub)])
+        failed, delivered = await hub.ended(subscription, 2)
+        assert (failed["status"], delivered["status"]) == ("failed", "delivered")
+        (request,) = receiver.requests
+        assert (request.body, "x-forged" in request.headers) == (XML, False)
+
     async def test_a_cloud_event_is_one_by_the_letter(self, hub: Hub, receiver: Receiver) -> None:
         event = hub.event(payload=self.PAYLOAD)
         event.subject = "42"

@@ -262,6 +262,13 @@ async def test_a_binary_cloud_event_may_hold_any_bytes() -> None:
         ({"time": 5}, "/time"),
         ({"subject": 5}, "/subject"),
         ({"datacontenttype": 5}, "/datacontenttype"),
+        ({"datacontenttype": "text/plain\r\nx-forged: 1"}, "/datacontenttype"),
+        ({"datacontenttype": "application/json\r\nx-forged: 1"}, "/datacontenttype"),
+        ({"datacontenttype": "application/json\n"}, "/datacontenttype"),
+        ({"datacontenttype": " application/vnd.x+json"}, "/datacontenttype"),
+        ({"datacontenttype": "text/plain; x=\x01"}, "/datacontenttype"),
+        ({"datacontenttype": "text/plain; x=é"}, "/datacontenttype"),
+        ({"datacontenttype": "text"}, "/datacontenttype"),
         ({"data": 1, "data_base64": "AQ=="}, "/data"),
         ({"data_base64": "not base64"}, "/data_base64"),
         ({"data_base64": 7}, "/data_base64"),
@@ -286,6 +293,8 @@ async def test_a_faulty_cloud_event_is_refused_with_the_place_of_its_fault(
         (b"{", binary(content_type="application/json")),
         (b"{", binary(content_type="application/vnd.x+json")),
         (b"\xff", binary(content_type="application/json")),
+        (b"x", binary(content_type="text/plain; x=\xe9")),
+        (b"x", binary(content_type="none")),
         (b"1", binary(ce_data="2")),
         (b"1", binary(ce_specversion="2.0")),
         (b"1", {"ce-specversion": "1.0", "content-type": "application/json"}),
@@ -293,6 +302,14 @@ async def test_a_faulty_cloud_event_is_refused_with_the_place_of_its_fault(
 )
 async def test_a_faulty_binary_cloud_event_is_refused(body: bytes, headers: dict[str, str]) -> None:
     await refusal(body, headers)
+
+
+@pytest.mark.parametrize("media_type", ["text/plain; charset=utf-8", "image/svg+xml", 'x/y;a="b; c"', "Text/CSV"])
+async def test_a_cloud_events_data_keeps_its_media_type(media_type: str) -> None:
+    (event,) = (await read(structured(data_base64="AQ==", datacontenttype=media_type), STRUCTURED)).events
+    assert event.content_type == media_type
+    (event,) = (await read(b"1", binary(content_type=media_type))).events
+    assert event.content_type == media_type
 
 
 async def test_a_cloud_event_is_named_by_its_source_and_id_together() -> None:

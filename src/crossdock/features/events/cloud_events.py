@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from crossdock.features.events.content import JSON, is_json
+from crossdock.features.events.content import JSON, is_json, is_media_type
 from crossdock.features.events.drafts import Draft, check_utf8, fault_at
 
 STRUCTURED = "application/cloudevents+json"
@@ -80,6 +80,12 @@ def _unquoted(value: str) -> str:
 
 def _cloud_event(attributes: dict[str, Any], payload: bytes, content_type: str, pointer: str) -> Draft:
     _check_attributes(attributes, pointer)
+    if not is_media_type(content_type):
+        raise fault_at(
+            pointer,
+            "datacontenttype",
+            "datacontenttype is a media type such as text/plain; charset=utf-8, all of it visible ASCII and spaces.",
+        )
     if is_json(content_type):
         _check_json(payload, pointer)
     if content_type.partition(";")[0].strip().lower() == JSON:
