@@ -94,7 +94,7 @@ def test_a_secret_is_rotated(command: Command) -> None:
     made = command("create", "GitHub", "--path", "github", "--preset", "github")
     rotated = command("rotate-secret", made["id"], "--overlap-hours", "0.5")
     assert rotated["secret"] not in (None, made["secret"])
-    own = command("rotate-secret", made["id"], "--secret", "-", stdin="my own\n")
+    own = command("rotate-secret", made["id"], "--secret", "-", stdin="a secret of my own\n")
     assert own["secret"] is None
     assert len(own["secrets"]) == 3
 

@@ -18,6 +18,8 @@ from tests.features.inbound.conftest import add_tenant
 
 _AT = ("webhook", "endpoint")
 
+SECRET = "the right secret"
+
 
 @pytest.fixture
 def acme(crossdock: Command) -> Command:
@@ -36,7 +38,7 @@ async def _refuse(services: Services, endpoint_id: str) -> None:
     async with services.database.owner() as session:
         tenant = await services.identity.tenants.by_slug(session, "acme")
     now = datetime.now(UTC)
-    signed = sign(presets()["github"], secret="right", body=b"{}", url="http://hub/", now=now)
+    signed = sign(presets()["github"], secret=SECRET, body=b"{}", url="http://hub/", now=now)
     refusal = Refusal(
         tenant_id=tenant.tenant_id,
         entity_id=endpoint_id,
@@ -53,7 +55,7 @@ async def _refuse(services: Services, endpoint_id: str) -> None:
             preset=presets()["github"],
             request=type(signed)(url=signed.url, headers=signed.headers, body=b"{}\n"),
             body_bytes=3,
-            secrets=["right"],
+            secrets=[SECRET],
             urls=[],
             reason="signature_wrong",
             message="It does not fit.",
@@ -80,7 +82,9 @@ def test_where_the_sender_makes_the_secret_the_next_step_is_said(acme: Command) 
     (line,) = [line for line in said.splitlines() if "rotate-secret wep_" in line]
     words = line.split()
     assert words[:4] == ["crossdock", "webhook", "endpoint", "rotate-secret"]
-    made = answer(acme("rotate-secret", words[4], "--overlap-hours", "0", "--secret", "-", "--json", input="whsec_x\n"))
+    made = answer(
+        acme("rotate-secret", words[4], "--overlap-hours", "0", "--secret", "-", "--json", input="whsec_theirs\n")
+    )
     assert (made["needs"], made["secret"], len(made["secrets"])) == (None, None, 1)
     without = acme("rotate-secret", words[4])
     assert without.exit_code == 2
@@ -134,7 +138,7 @@ def test_what_cannot_be_changed_is_said(acme: Command, arguments: tuple[str, ...
 
 
 def test_what_was_refused_is_shown_with_what_may_be_the_matter(acme: Command) -> None:
-    made = answer(acme("create", "A", "--path", "a", "--preset", "github", "--secret", "right", "--json"))
+    made = answer(acme("create", "A", "--path", "a", "--preset", "github", "--secret", SECRET, "--json"))
     assert "Nothing was refused" in acme("refusals", made["id"]).stdout
     refuse(made["id"])
     (told,) = answer(acme("refusals", made["id"], "--json"))

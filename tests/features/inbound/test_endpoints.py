@@ -2,6 +2,8 @@ import base64
 import json
 from typing import Any
 
+import pytest
+
 from crossdock.connectors.webhooks import EventIdentity, presets
 from crossdock.features.inbound.schemas import EndpointIn
 from crossdock.kit.ids import IdKind, format_id, new_uuid
@@ -31,18 +33,18 @@ async def test_a_made_secret_is_shown_once(hub: Hub) -> None:
 
 
 async def test_a_secret_of_ones_own_is_never_shown(hub: Hub) -> None:
-    answer = await hub.api.post(PATH, json=NEW | {"secret": "my own secret"})
+    answer = await hub.api.post(PATH, json=NEW | {"secret": "a secret of my own"})
     assert answer.status == 201
     assert answer.json["secret"] is None
 
 
 async def test_no_secret_is_stored_or_audited_in_clear(hub: Hub) -> None:
     made = (await hub.api.post(PATH, json=NEW)).json
-    given = {"secret": "another-one", "overlap_s": 5}
+    given = {"secret": "another-one-of-mine", "overlap_s": 5}
     await hub.api.post(f"{PATH}/{made['id']}/rotate-secret", json=given)
     for table in ("webhook_endpoints", "webhook_endpoint_secrets", "audit_log", "outbox"):
         stored = str(await hub.rows(f"SELECT t::text AS row FROM {table} t"))
-        for secret in (made["secret"], "another-one"):
+        for secret in (made["secret"], "another-one-of-mine"):
             assert secret not in stored
             assert secret.encode().hex() not in stored
 
@@ -50,6 +52,16 @@ async def test_no_secret_is_stored_or_audited_in_clear(hub: Hub) -> None:
 async def test_a_blank_secret_is_refused(hub: Hub) -> None:
     answer = await hub.api.post(PATH, json=NEW | {"preset": "stripe", "secret": " \n"})
     assert (answer.status, pointers(answer.json)) == (422, ["/secret"])
+
+
+@pytest.mark.parametrize(("preset", "short", "long"), [("github", "x" * 15, "x" * 16), ("generic", "abc", "x" * 10)])
+async def test_a_secret_that_could_be_guessed_is_refused(hub: Hub, preset: str, short: str, long: str) -> None:
+    answer = await hub.api.post(PATH, json=NEW | {"preset": preset, "secret": short})
+    assert (answer.status, pointers(answer.json)) == (422, ["/secret"])
+    assert "could be guessed" in answer.json["detail"]
+    made = await hub.api.post(PATH, json=NEW | {"preset": preset, "secret": long})
+    assert made.status == 201
+    assert (await hub.api.post(f"{PATH}/{made.json['id']}/rotate-secret", json={"secret": short})).status == 422
 
 
 async def test_a_preset_without_secrets_takes_none(hub: Hub) -> None:

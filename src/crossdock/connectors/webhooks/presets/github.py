@@ -14,6 +14,7 @@ from crossdock.connectors.webhooks.identity import EventIdentity, member, text_o
 from crossdock.connectors.webhooks.preset import Preset
 from crossdock.connectors.webhooks.request import InboundRequest
 from crossdock.connectors.webhooks.scheme import HmacScheme
+from crossdock.connectors.webhooks.shared_tokens import SHORTEST
 from crossdock.connectors.webhooks.times import time_of
 from crossdock.mapping.json_values import JsonValue
 
@@ -58,7 +59,7 @@ GITHUB = Preset(
     name="github",
     title="GitHub",
     how_to="Repository or organization, Settings, Webhooks: enter the URL, JSON, and the secret you choose.",
-    signature=HmacSignature(HmacScheme(header="X-Hub-Signature-256", prefix="sha256=")),
+    signature=HmacSignature(HmacScheme(header="X-Hub-Signature-256", prefix="sha256="), shortest_secret=SHORTEST),
     identify=_identify,
     arrange=payload_as_document,
     companions=_companions,
