@@ -70,12 +70,26 @@ def print_error(message: str) -> None:
 
 
 def _lines(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
-    """A field's value in lines: what is in an object below each other, and of a list of objects each on its own."""
-    if isinstance(value, Mapping):
-        return [f"{name}: {as_text(one)}" for name, one in value.items()]
-    if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-        return [as_text(one) for one in value]
+    """A field's value in lines: what is in an object below each other, each object of a list behind a dash."""
+    if isinstance(value, Mapping) and value:
+        return [line for name, one in value.items() for line in _member(name, one)]
+    if _holds_objects(value):
+        return [line for one in value for line in _indented(_lines(one), first="- ")]
     return [as_text(value)]
+
+
+def _member(name: str, value: Any) -> list[str]:  # noqa: ANN401 - any JSON
+    if (isinstance(value, Mapping) and value) or _holds_objects(value):
+        return [f"{name}:", *_indented(_lines(value), first="  ")]
+    return [f"{name}: {as_text(value)}"]
+
+
+def _holds_objects(value: Any) -> bool:  # noqa: ANN401 - any JSON
+    return isinstance(value, list) and any(isinstance(one, Mapping | list) for one in value)
+
+
+def _indented(lines: Sequence[str], *, first: str) -> list[str]:
+    return [f"{'  ' if number else first}{line}" for number, line in enumerate(lines)]
 
 
 def as_text(value: Any) -> str:  # noqa: ANN401 - any JSON
@@ -85,7 +99,7 @@ def as_text(value: Any) -> str:  # noqa: ANN401 - any JSON
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(as_text, value))
+        return ", ".join(map(as_text, value)) or "-"
     if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False)
+        return ", ".join(f"{name}: {as_text(one)}" for name, one in value.items()) or "-"
     return str(value)
