@@ -11,7 +11,7 @@ from typing import Any
 from bench.costs import costs_of, spent
 from bench.figures import first_receipts, percentile, since_accepted_ms, since_sent_ms, span_s
 from bench.rig import Rig
-from bench.scratch import Hub, program
+from bench.scratch import Hub, paused
 from bench.wire import Receipts
 
 # Ten destinations of twenty deliveries at a time, the default: as many at once as the yardstick posts.
@@ -125,29 +125,26 @@ async def drained(running: Rig, count: int, *, workers: int = 1) -> Drained:
     return await _drained(running, count, coming, workers=workers)
 
 
-async def drained_in_turns(running: Rig, count: int, *, posts: int) -> tuple[Drained, float]:
+async def drained_in_turns(running: Rig, count: int) -> tuple[Drained, float]:
     """As `drained` by one worker, which stands still every few seconds while the yardstick posts; posts a second.
 
     A machine that others share is half as fast again from one moment to the next, and so both meet the same moments.
     """
-    async with program("bench.receiver") as port:
-        posting_s: list[float] = []
+    async with running.posting() as poster:
 
         async def coming(workers: list[Hub]) -> float:
             (worker,) = workers
             paused_s = 0.0
             while not await _arrived_in_turn(running, count):
                 pausing = time.monotonic()
-                with worker.paused():
-                    posting_s.append(await _posting_s(running, posts, int(port)))
+                with paused(worker.pid):
+                    await poster.turn(_TURN_S)
                 paused_s += time.monotonic() - pausing
-            with worker.paused():
-                posting_s.append(await _posting_s(running, posts, int(port)))
             return paused_s
 
-        await running.post_bare(events=max(1, posts // _WARM_UP_SHARE), port=int(port))
         done = await _drained(running, count, coming)
-    return done, posts * len(posting_s) / sum(posting_s)
+        await poster.turn(_TURN_S)
+        return done, await poster.per_s()
 
 
 async def _drained(
@@ -164,11 +161,6 @@ async def _drained(
     for worker in started:
         await worker.stop()
     return Drained(await running.receipts(), costs_of("delivery", max(1, count - come), before, after), paused_s)
-
-
-async def _posting_s(running: Rig, posts: int, port: int) -> float:
-    began, publications = await running.post_bare(events=posts, port=port)
-    return span_s(began, publications.accepted)
 
 
 async def _arrived_in_turn(running: Rig, count: int) -> bool:

@@ -1,16 +1,18 @@
 """A hub under load: the scratch installation, a tenant with its subscriptions, and the receiver."""
 
 import asyncio
+import functools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
 import aiohttp
+import psutil
 
 from bench.publisher import Load
-from bench.scratch import BenchError, Installation, installation, program, run_program
+from bench.scratch import BenchError, Installation, installation, program, run_program, working
 from bench.wire import OPERATOR, Publications, Receipts, event_type
 from bench.yardstick import Posts
 from crossdock.kit.permissions import Permission
@@ -20,6 +22,9 @@ _SLACK_S = 60.0
 _PATIENCE_S = 30.0
 _SUBSCRIBED_AT_ONCE = 8
 _MOST_RATE = 2**31 - 1
+# More than it comes to in all its turns; and after how many it is as fast as it gets.
+_MOST_POSTS = 1_000_000
+_WARM_POSTS = 2_000
 SUBSCRIPTIONS = "/api/v1/webhooks/subscriptions"
 _NEEDED = (
     Permission.EVENT_PUBLISH,
@@ -107,23 +112,37 @@ class Rig:
         outcome = await run_program("bench.publisher", asdict(load), timeout_s=limit_s, stop=stop)
         return outcome, Publications.load(load.first, times.read_bytes())
 
-    async def post_bare(self, *, events: int, rate: float = 0.0, port: int | None = None) -> tuple[float, Publications]:
-        """Let the yardstick post to the hub's receiver, or one at `port`; when it began, and when each post went."""
+    async def post_bare(self, *, events: int, rate: float = 0.0) -> tuple[float, Publications]:
+        """Let the yardstick post to the hub's receiver; when it began, and when each post went."""
         times = self.hubs.data_dir / "posts"
-        posts = Posts(port=port or self.receiver_port, events=events, rate=rate, times=str(times))
+        posts = Posts(port=self.receiver_port, events=events, rate=rate, times=str(times))
         limit_s = _SLACK_S + (events / rate if rate else 0)
         answer = await run_program("bench.yardstick", asdict(posts), timeout_s=limit_s)
         return answer["started"], Publications.load(0, times.read_bytes())
 
-    async def count(self, destination: int | None = None) -> int:
-        """How many deliveries have come to healthy destinations, or to this one."""
-        return int(await self._ask("count" if destination is None else f"count/{destination}"))
+    @asynccontextmanager
+    async def posting(self) -> AsyncIterator["Poster"]:
+        """The yardstick, warmed up, posting to a receiver of its own; it stands still but in its turns."""
+        async with program("bench.receiver") as receiver_port:
+            port = int(receiver_port)
+            posts = Posts(port=port, events=_MOST_POSTS, times=str(self.hubs.data_dir / "posts"))
+            async with working("bench.yardstick", asdict(posts)) as pid:
+                await self.all_arrived(_WARM_POSTS, port=port)
+                poster = Poster(pid, functools.partial(self.count, port=port))
+                await poster.begin()
+                yield poster
 
-    async def arrived(self, count: int, *, patience_s: float, destination: int | None = None) -> bool:
+    async def count(self, destination: int | None = None, *, port: int | None = None) -> int:
+        """How many deliveries have come to healthy destinations, or to this one; or to the receiver at `port`."""
+        return int(await self._ask("count" if destination is None else f"count/{destination}", port=port))
+
+    async def arrived(
+        self, count: int, *, patience_s: float, destination: int | None = None, port: int | None = None
+    ) -> bool:
         """Whether so many deliveries have come; waits while some come within `patience_s`."""
         before, since = -1, time.monotonic()
         while True:
-            now = await self.count(destination)
+            now = await self.count(destination, port=port)
             if now >= count:
                 return True
             if now > before:
@@ -132,9 +151,9 @@ class Rig:
                 return False
             await asyncio.sleep(_POLL_S)
 
-    async def all_arrived(self, count: int, *, destination: int | None = None) -> None:
+    async def all_arrived(self, count: int, *, destination: int | None = None, port: int | None = None) -> None:
         """Wait for so many deliveries; raises BenchError when some do not come."""
-        if not await self.arrived(count, patience_s=_PATIENCE_S, destination=destination):
+        if not await self.arrived(count, patience_s=_PATIENCE_S, destination=destination, port=port):
             raise BenchError(f"Nothing more was delivered for {_PATIENCE_S:.0f} s, and not all {count} have come.")
 
     async def pending(self, *, patience_s: float = _PATIENCE_S) -> int:
@@ -154,9 +173,38 @@ class Rig:
         """Let the receiver forget what came."""
         await self._ask("reset")
 
-    async def _ask(self, what: str) -> bytes:
-        async with self._session.get(f"http://127.0.0.1:{self.receiver_port}/{what}") as answer:
+    async def _ask(self, what: str, *, port: int | None = None) -> bytes:
+        async with self._session.get(f"http://127.0.0.1:{port or self.receiver_port}/{what}") as answer:
             return await answer.read()
+
+
+class Poster:
+    """The yardstick at work, in turns: it stands still in between."""
+
+    def __init__(self, pid: int, count: Callable[[], Awaitable[int]]) -> None:
+        self._process = psutil.Process(pid)
+        self._count = count
+        self._posted_before = 0
+        self._turns_s = 0.0
+
+    async def begin(self) -> None:
+        """Have it stand still; what it has posted by now does not count."""
+        self._process.suspend()
+        self._posted_before = await self._count()
+
+    async def turn(self, seconds: float) -> None:
+        """Let it post for so long."""
+        began = time.monotonic()
+        self._process.resume()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._process.suspend()
+            self._turns_s += time.monotonic() - began
+
+    async def per_s(self) -> float:
+        """Posts a second in all turns."""
+        return (await self._count() - self._posted_before) / self._turns_s
 
 
 @asynccontextmanager

@@ -64,18 +64,6 @@ class Hub:
         """Memory it holds now (RSS), in MB, with the processes that it supervises; 0 when it is gone."""
         return 0.0 if self.ended else sum(map(_held_bytes, _family(self.pid))) / 1e6
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Have it stand still meanwhile, with the processes that it supervises; for less than a lease."""
-        family = _family(self.pid)
-        for process in family:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in family:
-                process.resume()
-
     async def kill(self) -> None:
         """SIGKILL."""
         await self._end(signal.SIGKILL)
@@ -218,6 +206,19 @@ class Installation:
         raise BenchError(f"crossdock {hub.name} does not answer. It said:\n{hub.last_words()}")
 
 
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """Have a process and all that it started stand still meanwhile; a hub's for less than a lease."""
+    family = _family(pid)
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
 @asynccontextmanager
 async def installation(**settings: str) -> AsyncIterator[Installation]:
     """A scratch installation with these settings (`max_subscriptions="500"`); gone on leaving."""
@@ -245,16 +246,7 @@ async def run_program(
     module: str, order: Mapping[str, object], *, timeout_s: float, stop: asyncio.Event | None = None
 ) -> dict[str, Any]:
     """Run one of the bench's programs with this order to its end, or until `stop`; its answer. Raises BenchError."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=_ROOT,
-        start_new_session=True,
-    )
+    process = await _started(module, stderr=asyncio.subprocess.PIPE)
     stopping = asyncio.create_task(_terminate(process, stop))
     try:
         async with asyncio.timeout(timeout_s):
@@ -275,15 +267,7 @@ async def run_program(
 @asynccontextmanager
 async def program(module: str) -> AsyncIterator[str]:
     """Run one of the bench's programs for the length of the block; gives the first line it prints."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=_ROOT,
-        start_new_session=True,
-    )
+    process = await _started(module)
     try:
         if process.stdout is None:
             raise BenchError(f"{module} has no output.")
@@ -291,6 +275,34 @@ async def program(module: str) -> AsyncIterator[str]:
     finally:
         process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def working(module: str, order: Mapping[str, object]) -> AsyncIterator[int]:
+    """Have one of the bench's programs work at this order for the length of the block, and no longer; its pid."""
+    process = await _started(module)
+    try:
+        if process.stdin is None:
+            raise BenchError(f"{module} takes no order.")
+        process.stdin.write(json.dumps(order).encode())
+        process.stdin.write_eof()
+        yield process.pid
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _started(module: str, *, stderr: int | None = None) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        cwd=_ROOT,
+        start_new_session=True,
+    )
 
 
 async def _terminate(process: asyncio.subprocess.Process, stop: asyncio.Event | None) -> None:

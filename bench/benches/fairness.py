@@ -13,7 +13,8 @@ from bench.rig import Rig, rig
 TITLE = "a tenant publishing flat out beside one publishing 10 a second: the small one's p99 against its p99 alone"
 BARS: Bars = (at_most("p99_ratio", 2),)
 
-_EVENTS = 100
+# A p99 of fewer would be the one worst of them, which a shared machine decides.
+_EVENTS = 300
 _PER_S = 10.0
 # The small tenant's destination and numbers, apart from the other's.
 _DESTINATION = 100
