@@ -116,12 +116,13 @@ class Lane:
 
     def hungry(self, now: datetime) -> bool:
         """Whether the database should be asked for due deliveries."""
-        if self.reading or not self.active or self.held_until(now) is not None:
-            return False
         if self.next_due is not None and self.next_due <= now:
             self.more = True
-        room = len(self.queue) <= self.window // 2 and self.queued_bytes <= _MOST_QUEUED_BYTES // 2
-        return self.more and room and (self.held.left > 0 or not self.queue)
+        # Asked after every attempt: first what is nearly always in the way.
+        if not self.more or self.reading or len(self.queue) > self.window // 2:
+            return False
+        room = self.queued_bytes <= _MOST_QUEUED_BYTES // 2 and (self.held.left > 0 or not self.queue)
+        return room and self.active and self.held_until(now) is None
 
     def offer(self, pending: Pending) -> None:
         """Take a delivery that was just committed, or leave it to the database.

@@ -131,29 +131,33 @@ class LaneRepository:
 
     async def read_due(self, lanes: Sequence[Lane]) -> dict[UUID, tuple[list[Pending], bool]]:
         """For each lane its due deliveries that it does not know yet, oldest first, and whether there are more."""
-        # What is known is still due: so many more have to be looked at to see a window of others.
-        mosts = {lane.subscription_id: lane.window + len(lane.known) for lane in lanes}
+        windows = [lane.window for lane in lanes]
         async with self._by_keys() as connection:
             rows = await connection.fetch(
                 _READ_DUE,
                 [lane.destination.tenant_id for lane in lanes],
-                list(mosts),
-                list(mosts.values()),
+                [lane.subscription_id for lane in lanes],
+                # What is known is still due: so many more have to be looked at to see a window of others.
+                [window + len(lane.known) for lane, window in zip(lanes, windows, strict=True)],
                 self._floor(),
                 [delivery_id for lane in lanes for delivery_id in lane.known],
                 self._clock.now(),
                 self._ceiling(),
                 max(_LEAST_READ_BYTES, min(_READ_BYTES, lanes[0].held.left // len(lanes))),
             )
-        found: dict[UUID, list[Pending]] = {lane.subscription_id: [] for lane in lanes}
-        more = dict.fromkeys(found, False)
+        found: list[list[Pending]] = [[] for _ in lanes]
+        cut_short = [False] * len(lanes)
         for row in rows:
-            lane = lanes[row["lane"] - 1]
-            key = lane.subscription_id
-            if not row["beyond"]:
-                found[key].append(_pending(lane.destination.tenant_id, row))
-            more[key] = more[key] or row["beyond"] or row["counted"] >= mosts[key]
-        return {key: (found[key], more[key]) for key in found}
+            at = row["lane"] - 1
+            if row["beyond"]:
+                cut_short[at] = True
+            else:
+                found[at].append(_pending(lanes[at].destination.tenant_id, row))
+        # A full window may have been all there was: then the next read finds nothing.
+        return {
+            lane.subscription_id: (due, cut or len(due) >= window)
+            for lane, due, cut, window in zip(lanes, found, cut_short, windows, strict=True)
+        }
 
     async def next_due(self, lanes: Sequence[Lane]) -> dict[UUID, datetime | None]:
         """For each lane the time of its earliest delivery that is not due yet."""
@@ -339,14 +343,14 @@ UPDATE lanes l SET wake_at = now()
 _READ_DUE = """
 SELECT l.lane, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.event_id,
        CASE WHEN NOT d.beyond THEN d.payload END AS payload,
-       d.type, d.content_type, d.occurred_at, d.source, d.subject, d.attributes, d.correlation_id, d.beyond, d.counted
+       d.type, d.content_type, d.occurred_at, d.source, d.subject, d.attributes, d.correlation_id, d.beyond
   FROM unnest($1::uuid[], $2::uuid[], $3::int[]) WITH ORDINALITY AS l (tenant_id, subscription_id, most, lane)
  CROSS JOIN LATERAL (
    SELECT w.*, e.payload, e.type, e.content_type, e.occurred_at, e.source, e.subject, e.attributes, e.correlation_id,
           coalesce(sum(octet_length(e.payload))
                      OVER (ORDER BY w.due_at, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
             > $8::bigint AS beyond
-     FROM (SELECT c.*, count(*) OVER () AS counted, c.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
+     FROM (SELECT c.*, c.id IN (SELECT k FROM unnest($5::uuid[]) AS k) AS known
              FROM (SELECT d.id, d.message_id, d.kind, d.attempt_count, d.due_at, d.expires_at, d.event_id
                      FROM deliveries d
                     WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id

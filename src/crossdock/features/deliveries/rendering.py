@@ -40,7 +40,7 @@ def event_document(event: EventContent) -> dict[str, Any]:
     return {
         "id": format_id(IdKind.EVENT, event.id),
         "type": event.type,
-        "timestamp": event.occurred_at.isoformat(),
+        "timestamp": _rfc3339(event.occurred_at),
         "data": data,
     }
 
@@ -63,7 +63,7 @@ def render(
 
 
 def _envelope(event: EventContent) -> bytes:
-    head = f'{{"type":"{event.type}","timestamp":"{event.occurred_at.isoformat()}",'.encode()
+    head = f'{{"type":"{event.type}","timestamp":"{_rfc3339(event.occurred_at)}",'.encode()
     return b"%b%b}" % (head, _data_member(event))
 
 
@@ -81,7 +81,7 @@ def _cloud_event(event: EventContent) -> bytes:
         "id": format_id(IdKind.EVENT, event.id),
         "source": event.source or "/crossdock",
         "type": event.type,
-        "time": event.occurred_at.isoformat(),
+        "time": _rfc3339(event.occurred_at),
         "datacontenttype": event.content_type,
     }
     if event.subject is not None:
@@ -91,3 +91,8 @@ def _cloud_event(event: EventContent) -> bytes:
     if is_json(event.content_type):
         return head + b',"data":' + event.payload + b"}"
     return head + b',"data_base64":' + msgspec.json.encode(event.payload) + b"}"
+
+
+def _rfc3339(moment: datetime) -> str:
+    """As our API writes it, with a Z for UTC; `isoformat` takes ten times as long."""
+    return msgspec.json.encode(moment)[1:-1].decode()
