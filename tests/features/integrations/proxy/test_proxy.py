@@ -1,10 +1,12 @@
 """The public proxy: what reaches the provider, what comes back, and for whom."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from crossdock.bootstrap import Services
 from crossdock.settings import Settings
@@ -234,6 +236,23 @@ async def test_who_waits_for_the_rate_limit_and_leaves_frees_the_place(api: ApiC
             await asyncio.gather(task, return_exceptions=True)
         await eventually(lambda: not any(limiter._waiting), what="the place in the queue being free")
     assert len(orders.requests) == 1
+
+
+async def test_nothing_of_a_call_is_left_to_the_garbage_collector(orders: Reached) -> None:
+    assert (await orders.call()).status == 200
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            assert (await orders.call()).status == 200
+        # The server keeps each connection's last one.
+        await eventually(lambda: _requests_held() <= 2, what="the end of the requests")
+    finally:
+        gc.enable()
+
+
+def _requests_held() -> int:
+    return sum(isinstance(held, RequestResponseCycle) for held in gc.get_objects())
 
 
 @pytest.mark.parametrize("path", ["/head", "/stream"])

@@ -120,19 +120,25 @@ class _Caller:
     """Notices when the caller leaves, and ends what is done for it: a place in a queue, a call under way."""
 
     def __init__(self, receive: Receive, body: _Body, task: "asyncio.Task[object]") -> None:
-        self.left = False
-        self._watch = asyncio.create_task(self._notice(receive, body, task))
+        self._watch = asyncio.create_task(_leaving(receive, body, task))
+
+    @property
+    def left(self) -> bool:
+        """Whether the caller has left."""
+        return self._watch.done() and not self._watch.cancelled() and self._watch.exception() is None
 
     def forget(self) -> None:
         """It does not matter any more."""
         self._watch.cancel()
 
-    async def _notice(self, receive: Receive, body: _Body, task: "asyncio.Task[object]") -> None:
-        await body.over.wait()
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.left = True
-        task.cancel()
+
+async def _leaving(receive: Receive, body: _Body, task: "asyncio.Task[object]") -> None:
+    # No method of `_Caller`: its task keeps the error that ends it, with this frame. Were the caller in it, which has
+    # the task, all that a call holds would stay until the garbage collector comes, and that holds up other calls.
+    await body.over.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    task.cancel()
 
 
 def _asked_for(scope: Scope) -> tuple[UUID, str]:
