@@ -1,10 +1,12 @@
-"""What SQLAlchemy works out anew for each engine and each connection, worked out once for all databases of a run.
+"""What drivers work out anew for each engine and each connection, worked out once for all databases of a run.
 
-Every test has engines of its own; without this, compiling the same statements again is half of what it computes.
+Every test has engines and connections of its own; without this, compiling the same statements again is half of what
+it computes, and asking what the same types are is most of what its database does.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, Self
 
 import asyncpg
@@ -14,7 +16,11 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.util import LRUCache
 
+from tests.postgres import is_copy
+
 _MOST_STATEMENTS = 5000
+# Stands for the statement that would have asked: it has taken nobody's place.
+_NOTHING_RUN = SimpleNamespace(name="none")
 
 
 class _OneDialect(PGDialect_asyncpg):
@@ -54,6 +60,19 @@ def prepared_engines() -> Iterator[None]:
             built_in[typename] = await introspect(connection, typename, schema)
         return built_in[typename]
 
+    ask = asyncpg.Connection._introspect_types  # type: ignore[attr-defined]
+    ours: dict[tuple[Any, frozenset[int]], Any] = {}
+
+    async def ask_once(connection: Any, numbers: set[int], *options: Any) -> tuple[Any, Any]:
+        """A server numbers types across all its databases; those of a template have the same numbers in its copies."""
+        if not is_copy(connection._params.database):
+            return await ask(connection, numbers, *options)  # type: ignore[no-any-return]
+        asked = (connection._addr, frozenset(numbers))
+        if asked in ours:
+            return ours[asked], _NOTHING_RUN
+        ours[asked], statement = await ask(connection, numbers, *options)
+        return ours[asked], statement
+
     def keep(engine: Engine) -> None:
         engine._compiled_cache = compiled
 
@@ -62,4 +81,5 @@ def prepared_engines() -> Iterator[None]:
         patch.setattr(_OneDialect, "engine_created", keep)  # SQLAlchemy calls it with every engine made
         patch.setitem(registry.impls, "postgresql.asyncpg", lambda: _OneDialect)
         patch.setattr(asyncpg.Connection, "_introspect_type", introspect_once)
+        patch.setattr(asyncpg.Connection, "_introspect_types", ask_once)
         yield

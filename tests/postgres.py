@@ -24,6 +24,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 URL_VARIABLE = "CROSSDOCK_TEST_DATABASE_URL"
 
+_COPY = "crossdock_test_"
+
 # As many as a process makes ahead when it starts, so that it finds them.
 _PARTITION_DAYS_AHEAD = 7
 # Where Linux keeps files in memory: a database is copied there for a tenth of what a disk costs.
@@ -154,6 +156,11 @@ async def make_variant(server_url: str, template: str, name: str, fill: Callable
         await connection.close()
 
 
+def is_copy(database: str) -> bool:
+    """Whether the database of this name was copied from a template."""
+    return database.startswith(_COPY)
+
+
 def with_database(server_url: str, name: str) -> str:
     """The same server's address of another database."""
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
@@ -233,7 +240,7 @@ async def _fill(database_url: str) -> None:
 
 
 def _new_name() -> str:
-    return f"crossdock_test_{uuid4().hex}"
+    return f"{_COPY}{uuid4().hex}"
 
 
 def _creating(name: str, template: str) -> str:
