@@ -1,6 +1,7 @@
 """Which subscriptions an event goes to, known in memory and checked against the database in each commit."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from crossdock.features.events.ingest import DeliveryPlan, NewEvent
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import new_uuid
+from crossdock.kit.single_flight import SingleFlight
 from crossdock.mapping.filters import Filter, compile_filter
 from crossdock.mapping.patterns import Pattern, PatternIndex
 from crossdock.observability import metrics
@@ -81,7 +83,7 @@ class RouteTable:
         self._clock = clock
         self._tenants: dict[UUID, TenantRouting] = {}
         self._outdated: set[UUID] = set()
-        self._loading = asyncio.Lock()
+        self._loads = SingleFlight[UUID, None]()
         self._handover: LaneHandover | None = None
         changes.on_change(self._changed)
 
@@ -108,19 +110,12 @@ class RouteTable:
         for tenant_id, version in versions.items():
             known = self._tenants.get(tenant_id)
             if known is None or known.version < version:
-                async with self._loading:
-                    self._tenants[tenant_id] = await self._load(tenant_id)
+                await self._loaded(tenant_id)
 
     async def wants(self, tenant_id: UUID, event_type: str) -> bool:
         """Whether any subscription of the tenant asks for this type, as far as notices have told."""
         if tenant_id not in self._tenants or tenant_id in self._outdated:
-            self._outdated.discard(tenant_id)
-            try:
-                async with self._loading:
-                    self._tenants[tenant_id] = await self._load(tenant_id)
-            except BaseException:
-                self._outdated.add(tenant_id)
-                raise
+            await self._loaded(tenant_id)
         return bool(self._tenants[tenant_id].index.match(event_type))
 
     def _changed(self, change: Change | None) -> None:
@@ -138,7 +133,20 @@ class RouteTable:
         """An empty plan, to be filled by the routes known now."""
         return _Plan(self._tenants, self._clock.now(), self._handover)
 
-    async def _load(self, tenant_id: UUID) -> TenantRouting:
+    async def _loaded(self, tenant_id: UUID) -> None:
+        """Know the tenant's routes as they are now, or were when somebody else asked for them a moment ago."""
+        await self._loads.do(tenant_id, functools.partial(self._load, tenant_id))
+
+    async def _load(self, tenant_id: UUID) -> None:
+        # What is told from now on may not be in what is read.
+        self._outdated.discard(tenant_id)
+        try:
+            self._tenants[tenant_id] = await self._read(tenant_id)
+        except BaseException:
+            self._outdated.add(tenant_id)
+            raise
+
+    async def _read(self, tenant_id: UUID) -> TenantRouting:
         async with (
             self._database.pool(Role.APP).acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),

@@ -1,8 +1,8 @@
 """The event catalogue: built-in types, and a tenant's own with their schemas compiled."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from crossdock.db.changes import Change, ChangeFeed
 from crossdock.db.engine import Database, Role
 from crossdock.features.events.errors import InvalidEventError, UnknownEventTypeError
 from crossdock.kit.errors import Fault
+from crossdock.kit.single_flight import SingleFlight
 from crossdock.mapping.json_schema import compile_schema, faults_of
 
 BUILT_IN_TYPES: Mapping[str, str] = MappingProxyType(
@@ -58,7 +59,7 @@ class Catalogue:
         self._database = database
         self._require_known = require_known
         self._tenants: dict[UUID, dict[str, dict[int, KnownType]]] = {}
-        self._loading = asyncio.Lock()
+        self._loads = SingleFlight[tuple[UUID, int], dict[str, dict[int, KnownType]]]()
         self._changes_heard = 0
         changes.on_change(self._changed)
 
@@ -93,13 +94,14 @@ class Catalogue:
 
     def forget(self, tenant_id: UUID) -> None:
         """Load this tenant's types again when they are next needed."""
+        self._changes_heard += 1
         self._tenants.pop(tenant_id, None)
 
     async def _types(self, tenant_id: UUID) -> dict[str, dict[int, KnownType]]:
         known = self._tenants.get(tenant_id)
         if known is None:
-            async with self._loading:
-                known = await self._load_unchanged(tenant_id)
+            # Not those that are being read since before a change.
+            known = await self._loads.do((tenant_id, self._changes_heard), partial(self._load_unchanged, tenant_id))
         return known
 
     async def _load_unchanged(self, tenant_id: UUID) -> dict[str, dict[int, KnownType]]:

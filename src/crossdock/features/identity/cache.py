@@ -1,12 +1,14 @@
 """What is known of keys and sessions, in memory; a tenant's part is forgotten as soon as anything of it changes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
+from crossdock.kit.single_flight import SingleFlight
 
 V = TypeVar("V")
 
@@ -27,10 +29,10 @@ class TenantCache(Generic[V]):
         self._clock = clock
         self._capacity = capacity
         self._entries: dict[bytes, tuple[UUID, V, float]] = {}
-        self._reading: dict[tuple[bytes, int], asyncio.Task[tuple[UUID, V]]] = {}
+        self._reads = SingleFlight[tuple[bytes, int], tuple[UUID, V]]()
         self._generation = 0
 
-    async def get(self, digest: bytes, read: Callable[[bytes], Awaitable[tuple[UUID, V]]]) -> V:
+    async def get(self, digest: bytes, read: Callable[[bytes], Coroutine[Any, Any, tuple[UUID, V]]]) -> V:
         """The value under this hash; `read` gives its tenant and itself where it is not known."""
         entry = self._entries.get(digest)
         if entry is not None and self._clock.monotonic() - entry[2] < _LIFETIME_S:
@@ -49,15 +51,9 @@ class TenantCache(Generic[V]):
         self._generation += 1
         self._entries.clear()
 
-    async def _read(self, digest: bytes, read: Callable[[bytes], Awaitable[tuple[UUID, V]]]) -> V:
+    async def _read(self, digest: bytes, read: Callable[[bytes], Coroutine[Any, Any, tuple[UUID, V]]]) -> V:
         generation = self._generation
-        place = (digest, generation)
-        task = self._reading.get(place)
-        if task is None:
-            task = asyncio.ensure_future(read(digest))
-            self._reading[place] = task
-            task.add_done_callback(lambda _: self._reading.pop(place, None))
-        tenant_id, value = await asyncio.shield(task)
+        tenant_id, value = await self._reads.do((digest, generation), partial(read, digest))
         if generation == self._generation:
             self._keep(digest, tenant_id, value)
         return value

@@ -1,15 +1,16 @@
 """Tokens kept in memory, for whoever needs no more: fetched once for each grant, renewed ahead of their end."""
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from crossdock.gateway.oauth.grants import TokenGrant
 from crossdock.gateway.oauth.token import YOUNG_S, Token, renewal_lead_s
 from crossdock.gateway.oauth.token_endpoint import TokenEndpoint
 from crossdock.gateway.transport import Transport
 from crossdock.kit.clock import Clock
+from crossdock.kit.single_flight import SingleFlight
 
 _MAX_KEPT_TOKENS = 4096
 # Nothing is written down here, so a day without asking anew is long enough.
@@ -33,19 +34,14 @@ class TokenSource:
         self._endpoint = TokenEndpoint(transport=transport, clock=clock)
         self._clock = clock
         self._kept: OrderedDict[TokenGrant, _Kept] = OrderedDict()
-        self._fetches: dict[TokenGrant, asyncio.Task[Token]] = {}
+        self._fetches = SingleFlight[TokenGrant, Token]()
 
     async def token(self, grant: TokenGrant) -> Token:
         """A token that is still good. Raises TokenFetchError."""
         kept = self._kept.get(grant)
         if kept is not None and self._clock.monotonic() < kept.good_until:
             return kept.token
-        task = self._fetches.get(grant)
-        if task is None:
-            task = self._fetches[grant] = asyncio.create_task(self._fetch(grant))
-            task.add_done_callback(lambda _: self._fetches.pop(grant, None))
-        # Shielded: the other callers still want the token when this one is cancelled.
-        return await asyncio.shield(task)
+        return await self._fetches.do(grant, partial(self._fetch, grant))
 
     def refused(self, grant: TokenGrant, token: str) -> bool:
         """Forget a token that the destination refused; True when asking again may bring a better one."""
@@ -59,10 +55,7 @@ class TokenSource:
 
     async def aclose(self) -> None:
         """Stops fetches under way."""
-        tasks = list(self._fetches.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._fetches.stop()
 
     async def _fetch(self, grant: TokenGrant) -> Token:
         answer = await self._endpoint.obtain(grant)
