@@ -45,6 +45,7 @@ _USED = {
     "on_body": "httptools",
     "pause_writing": "asyncio's protocols",
     "resume_writing": "asyncio's protocols",
+    "settings_customise_sources": "pydantic's settings",
     "bearer": "those who use the gateway by itself",
     "on_message_complete": "httptools",
     "do_GET": "http.server",

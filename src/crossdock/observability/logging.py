@@ -6,6 +6,8 @@ other libraries go, a line would cost three times as much, and there is one for 
 
 import json
 import logging
+import os
+import stat
 import sys
 from contextlib import suppress
 from typing import Any
@@ -14,7 +16,13 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from crossdock.observability.log_writing import PatientWriter
 from crossdock.observability.redaction import redact
+
+_log = structlog.get_logger(__name__)
+
+# One for each descriptor, however often logging is set up: their lines must not be mixed.
+_writers: dict[int, PatientWriter] = {}
 
 
 def configure_logging(*, level: str, log_format: str) -> None:
@@ -38,7 +46,8 @@ def configure_logging(*, level: str, log_format: str) -> None:
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    standard_error = _standard_error()
+    handler = logging.StreamHandler(standard_error)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -48,10 +57,28 @@ def configure_logging(*, level: str, log_format: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, renderer],
-        logger_factory=structlog.WriteLoggerFactory(_StandardError()),  # type: ignore[arg-type]  # all that it uses
+        logger_factory=structlog.WriteLoggerFactory(standard_error),  # type: ignore[arg-type]  # all that it uses
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=True,
     )
+
+
+def _standard_error() -> "_StandardError | PatientWriter":
+    """Where lines go. A pipe or socket is written to beside the work, since its reader may stop reading."""
+    try:
+        descriptor = sys.stderr.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (OSError, ValueError):  # closed, or no file at all
+        return _StandardError()
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return _StandardError()
+    if descriptor not in _writers:
+        _writers[descriptor] = PatientWriter(descriptor, dropped=_tell_dropped)
+    return _writers[descriptor]
+
+
+def _tell_dropped(count: int) -> None:
+    _log.warning("log_lines_dropped", count=count, reason="Whoever reads standard error did not read for a while.")
 
 
 class _StandardError:
