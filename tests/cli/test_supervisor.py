@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -9,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crossdock.cli.supervisor import ChildrenFailError, Patience, Start, Supervisor
+from crossdock.cli.crew_member import beating
+from crossdock.cli.supervisor import BEAT, ChildrenFailError, Patience, Start, Supervisor
 from crossdock.kit.clock import SystemClock
 from tests.waiting import eventually
 
@@ -17,8 +19,12 @@ from tests.waiting import eventually
 MARK = "-ISc"
 READY = "import os, signal, sys; os.write(int(sys.argv[1]), b'+');"
 WAITS = READY + "signal.pause()"
+# Deaf to SIGTERM, as one whose loop is stuck.
+HANGS = IGNORES = (
+    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + "\nwhile True: signal.pause()"
+)
+BEATS = READY + "import time\nwhile True: os.write(int(sys.argv[1]), b'.'); time.sleep(0.01)"
 FAILS = "raise SystemExit(3)"
-IGNORES = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + "\nwhile True: signal.pause()"
 QUICK = Patience(settled_after_s=0, first_pause_s=0.01, longest_pause_s=0.02)
 
 
@@ -116,6 +122,29 @@ async def test_a_program_that_cannot_be_run_counts_as_one_that_ended() -> None:
 
 async def _never() -> None:
     raise AssertionError
+
+
+async def test_one_that_hangs_is_replaced_and_one_that_beats_is_not() -> None:
+    patience = Patience(first_pause_s=0.01, longest_pause_s=0.02, beat_s=0.01, missing_beats=100)
+    family = Family(lambda number: HANGS if number == 1 else BEATS, count=2, patience=patience)
+    async with running(family):
+        await eventually(lambda: family.starts.count(1) > 1, what="another in place of the one that hangs")
+        assert family.starts.count(2) == 1
+
+
+async def test_a_member_of_the_crew_beats_and_ends_with_a_parent_that_hears_nothing() -> None:
+    parents, ours = socket.socketpair()
+    with parents, ours:
+        ours.settimeout(0)
+        parents.settimeout(0)
+        async with beating(ours, beat_s=0.001):
+            loop = asyncio.get_running_loop()
+            heard = [await loop.sock_recv(parents, 1) for _ in range(3)]
+            with suppress(BlockingIOError):
+                while True:
+                    ours.send(BEAT)
+            await asyncio.sleep(0)
+    assert heard == [BEAT] * 3
 
 
 async def test_one_that_does_not_stop_is_killed() -> None:

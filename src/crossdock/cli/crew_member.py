@@ -16,7 +16,7 @@ from crossdock.cli.demo_tenant import demo_tenant
 from crossdock.cli.output import print_error
 from crossdock.cli.processes import hub
 from crossdock.cli.stopping import told_to_stop
-from crossdock.cli.supervisor import READY
+from crossdock.cli.supervisor import BEAT, BEAT_S, READY
 from crossdock.observability.gathering import Gathering, own_metrics, told_to_others
 from crossdock.observability.logging import configure_logging
 from crossdock.settings import Settings
@@ -47,6 +47,7 @@ async def _run(settings: Settings, orders: Orders) -> None:
         lifeline = stack.enter_context(socket.socket(fileno=orders.lifeline))
         lifeline.setblocking(False)  # noqa: FBT003 - the socket's own signature
         await stack.enter_async_context(_watching(lifeline, stopping))
+        await stack.enter_async_context(beating(lifeline))
         metrics = own_metrics
         if orders.metrics is not None:
             teller = stack.enter_context(socket.socket(fileno=orders.metrics))
@@ -81,3 +82,21 @@ async def _watching(lifeline: socket.socket, stopping: asyncio.Event) -> AsyncIt
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+@asynccontextmanager
+async def beating(lifeline: socket.socket, *, beat_s: float = BEAT_S) -> AsyncIterator[None]:
+    """Tell the parent again and again that this process's loop goes round."""
+
+    async def beat() -> None:
+        while True:
+            with suppress(OSError):  # the parent does not read, or is gone, which is noticed beside this
+                lifeline.send(BEAT)
+            await asyncio.sleep(beat_s)
+
+    task = asyncio.create_task(beat(), name="heartbeat")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

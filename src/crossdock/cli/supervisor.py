@@ -1,8 +1,9 @@
 """Keeping a number of equal child processes running, and stopping them together.
 
-A child has one end of a pair of sockets, its lifeline: it writes a byte when it is ready, and when it reads the
-end of the stream its parent is gone, however that died. Each is in a process group of its own, so that a
-terminal's Ctrl-C reaches the parent alone, and the children once, by way of it.
+A child has one end of a pair of sockets, its lifeline: it writes a byte when it is ready and another with every beat
+of its event loop, and when it reads the end of the stream its parent is gone, however that died. One that is silent
+for too long hangs, and is killed: its leases run out as those of any that died. Each is in a process group of its
+own, so that a terminal's Ctrl-C reaches the parent alone, and the children once, by way of it.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
 
 READY = b"+"
+BEAT = b"."
+BEAT_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +47,10 @@ class Patience:
     longest_pause_s: float = 30
     # After this a child that was told to stop is killed.
     stop_within_s: float = 60
+    # A loop that is merely busy comes round many times in that. They are counted rather than timed: when the whole
+    # machine stood still, that is one missing beat.
+    beat_s: float = BEAT_S
+    missing_beats: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class _Child:
     process: Process
     lifeline: socket.socket
     ready_at: float | None = None
+    missing_beats: int = 0
 
 
 class Supervisor:
@@ -158,13 +166,38 @@ class Supervisor:
         return _Child(number=number, process=process, lifeline=ours)
 
     async def _until_ended(self, child: _Child) -> None:
+        beside = [asyncio.create_task(self._hear(child)), asyncio.create_task(self._miss_beats(child))]
+        try:
+            await child.process.wait()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _hear(self, child: _Child) -> None:
+        loop = asyncio.get_running_loop()
         with suppress(ConnectionError):
-            if await asyncio.get_running_loop().sock_recv(child.lifeline, 1) == READY:
-                child.ready_at = self._clock.monotonic()
-                self._were_ready.add(child.number)
-                if len(self._were_ready) == self._count:
-                    self._all_ready.set()
-        await child.process.wait()
+            while heard := await loop.sock_recv(child.lifeline, 1024):
+                child.missing_beats = 0
+                if READY in heard:
+                    self._note_ready(child)
+
+    def _note_ready(self, child: _Child) -> None:
+        child.ready_at = self._clock.monotonic()
+        self._were_ready.add(child.number)
+        if len(self._were_ready) == self._count:
+            self._all_ready.set()
+
+    async def _miss_beats(self, child: _Child) -> None:
+        """Kill a child that hangs; one that is not ready yet may take its time."""
+        patience = self._patience
+        while child.missing_beats < patience.missing_beats:
+            await asyncio.sleep(patience.beat_s)
+            if child.ready_at is not None:
+                child.missing_beats += 1
+        _log.error("child_hangs", child=child.number, pid=child.process.pid, missing_beats=child.missing_beats)
+        with suppress(ProcessLookupError):
+            child.process.kill()
 
     async def _stop(self, child: _Child) -> None:
         """Let the child end by itself, and make it when it does not."""
