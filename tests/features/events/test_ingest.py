@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 
 from crossdock.db.engine import OutcomeUnknownError
-from crossdock.features.deliveries import routing
 from crossdock.features.events import ingest
 from crossdock.features.events.accepting import STORED_ANSWERS
 from crossdock.features.events.errors import PartitionMissingError
 from crossdock.features.events.ingest import Accepted, IdempotencyClaim
+from crossdock.kit import loop_turn
 from crossdock.kit.errors import UnavailableError
 from crossdock.kit.ids import new_uuid, uuid_floor
 from crossdock.mapping.filters import Filter
@@ -114,7 +114,7 @@ async def test_others_have_their_turn_while_heavy_filters_run(
     hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await hub.subscribe(receiver, filter="data")
-    monkeypatch.setattr(routing, "_TURN_S", 0)
+    monkeypatch.setattr(loop_turn, "_TURN_S", 0)
     turns, turns_at_filter = 0, []
 
     async def others() -> None:

@@ -25,6 +25,7 @@ from crossdock.features.deliveries.routing import PlannedDelivery
 from crossdock.gateway.breaker import Breaker, BreakerPolicy, BreakerState
 from crossdock.gateway.token_bucket import TokenBucket
 from crossdock.kit.clock import Clock, SetBacks
+from crossdock.kit.loop_turn import LoopTurn
 from crossdock.observability import metrics
 
 _MOST_READ_AT_ONCE = 100
@@ -314,14 +315,18 @@ class Dispatcher:
             due = await self._repository.read_due(lanes)
             exhausted = [lane for lane in lanes if not due[lane.subscription_id][1]]
             upcoming = await self._repository.next_due(exhausted) if exhausted else {}
+            turn = LoopTurn()
+            for lane in lanes:
+                rows, more = due[lane.subscription_id]
+                lane.fill(rows, more=more, next_due=upcoming.get(lane.subscription_id))
+                self._pump.pump(lane)
+                if turn.over():
+                    await turn.pass_on()
         except BaseException:
             for lane in lanes:
-                lane.reading_failed()
+                if lane.reading:
+                    lane.reading_failed()
             raise
-        for lane in lanes:
-            rows, more = due[lane.subscription_id]
-            lane.fill(rows, more=more, next_due=upcoming.get(lane.subscription_id))
-            self._pump.pump(lane)
 
     # Small things
 

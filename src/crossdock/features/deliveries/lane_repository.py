@@ -17,6 +17,7 @@ from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus
 from crossdock.features.deliveries.policies import MAX_EXPIRY_S
 from crossdock.kit.clock import Clock
 from crossdock.kit.ids import uuid_floor
+from crossdock.kit.loop_turn import LoopTurn
 
 # A delivery older than the longest expiry is not pending; what is older need not be looked at.
 _OLDEST_PENDING = timedelta(seconds=MAX_EXPIRY_S) + timedelta(days=1)
@@ -147,7 +148,10 @@ class LaneRepository:
             )
         found: list[list[Pending]] = [[] for _ in lanes]
         cut_short = [False] * len(lanes)
+        turn = LoopTurn()
         for row in rows:
+            if turn.over():
+                await turn.pass_on()
             at = row["lane"] - 1
             if row["beyond"]:
                 cut_short[at] = True

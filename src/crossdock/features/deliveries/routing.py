@@ -1,8 +1,6 @@
 """Which subscriptions an event goes to, known in memory and checked against the database in each commit."""
 
-import asyncio
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,13 +21,11 @@ from crossdock.features.events.ingest import DeliveryPlan, NewEvent
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import CrossdockError
 from crossdock.kit.ids import new_uuid
+from crossdock.kit.loop_turn import LoopTurn
 from crossdock.kit.single_flight import SingleFlight
 from crossdock.mapping.filters import Filter, compile_filter
 from crossdock.mapping.patterns import Pattern, PatternIndex
 from crossdock.observability import metrics
-
-# How long one publication may ask its filters before others get a turn.
-_TURN_S = 0.01
 
 _log = structlog.get_logger(__name__)
 
@@ -93,7 +89,7 @@ class RouteTable:
 
     async def foresee(self, events: Sequence[NewEvent]) -> None:
         """Ask the filters that the events will meet, as the routes are now; others get their turn in between."""
-        turn_ends = time.monotonic() + _TURN_S
+        turn = LoopTurn()
         for event in events:
             if event.tenant_id not in self._tenants:
                 await self.refresh({event.tenant_id: 0})
@@ -101,9 +97,8 @@ class RouteTable:
             for route in self._tenants[event.tenant_id].index.match(event.type):
                 if route.filter is not None:
                     filtering.verdict(route.filter)
-                if time.monotonic() >= turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.monotonic() + _TURN_S
+                if turn.over():
+                    await turn.pass_on()
 
     async def refresh(self, versions: Mapping[UUID, int]) -> None:
         """Know the routes of these tenants at least as of these versions."""

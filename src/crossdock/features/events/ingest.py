@@ -5,8 +5,6 @@ committed, and not before. Where events go is decided by a `Router`, which the d
 provides; its plan takes part in the same transaction.
 """
 
-import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,14 +23,13 @@ from crossdock.features.events.models import EventOrigin
 from crossdock.http.errors import IdempotencyConflictError
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import UnavailableError
+from crossdock.kit.loop_turn import LoopTurn
 from crossdock.observability import metrics
 
 IDEMPOTENCY_LIFE = timedelta(hours=24)
 _ROW_OVERHEAD_BYTES = 300
 # Hundreds of events share a commit at no cost; of more, those that come next would only wait the longer.
 _COMMIT_BYTES = 1024 * 1024
-# Subscriptions' filters run while events are planned: heavy ones must not keep leases from being renewed.
-_TURN_S = 0.01
 
 _log = structlog.get_logger(__name__)
 
@@ -313,17 +310,16 @@ class _Claims:
 
 
 async def _all_planned(batch: list[_Publication], plan: DeliveryPlan) -> list[list[Accepted] | Exception]:
-    """Plan every event; whoever else has something to do gets a turn now and then."""
+    """Plan every event. Subscriptions' filters run meanwhile: heavy ones must not keep leases from being renewed."""
     answers: list[list[Accepted] | Exception] = []
     seen: set[UUID] = set()
-    turn_ends = time.monotonic() + _TURN_S
+    turn = LoopTurn()
     for publication in batch:
         accepted: list[Accepted] = []
         for event in publication.events:
             accepted.append(_planned(event, plan, seen))
-            if time.monotonic() >= turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = time.monotonic() + _TURN_S
+            if turn.over():
+                await turn.pass_on()
         answers.append(accepted)
     return answers
 

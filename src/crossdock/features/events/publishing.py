@@ -3,9 +3,7 @@
 A CloudEvent's `source` and `id` name it: sent again it is accepted once.
 """
 
-import asyncio
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +22,7 @@ from crossdock.http.idempotency import check_key
 from crossdock.kit.clock import Clock
 from crossdock.kit.errors import Fault, PayloadTooLargeError
 from crossdock.kit.ids import new_uuid
+from crossdock.kit.loop_turn import LoopTurn
 from crossdock.mapping.patterns import is_event_type
 
 MAX_BATCH = 1_000
@@ -31,8 +30,6 @@ _MAX_TEXT = 1_024
 # Beyond these some zone of the world has a year that Python does not know.
 _FIRST_YEAR, _LAST_YEAR = 2, 9998
 _MAX_ATTRIBUTES_BYTES = 16 * 1024
-# A long batch is read a few milliseconds at a time: others wait for the loop too.
-_TURN_S = 0.005
 _PUBLISH_SCOPE = "events"
 _CLOUD_EVENT_SCOPE = "cloudevents"
 
@@ -93,12 +90,11 @@ class Publishing:
         if not 1 <= len(drafts) <= MAX_BATCH:
             raise InvalidEventError(f"A batch holds 1 to {MAX_BATCH} events, not {len(drafts)}.")
         events = []
-        turn_ends = time.monotonic() + _TURN_S
+        turn = LoopTurn()
         for draft in drafts:
             events.append(await self._event(draft, request))
-            if time.monotonic() >= turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = time.monotonic() + _TURN_S
+            if turn.over():
+                await turn.pass_on()
         claim = _key_claim(request)
         return Publication(events, claim, _name_claims(request, drafts) if claim is None else [], is_batch)
 
