@@ -40,7 +40,7 @@ async def _filter(
     )
 
 
-@router.get("")
+@router.get("", summary="List alerts")
 async def list_alerts(
     caller: AlertReader,
     session: TenantSession,
@@ -54,13 +54,13 @@ async def list_alerts(
     return Page(items=[AlertOut.of(alert) for alert in rows], next_cursor=next_cursor)
 
 
-@router.get("/{alert_id}")
+@router.get("/{alert_id}", summary="Read an alert")
 async def read_alert(caller: AlertReader, session: TenantSession, alerts: Alerts, alert_id: str) -> AlertOut:
     """One alert."""
     return AlertOut.of(await alerts.read(session, caller.tenant_id, parse_id(IdKind.ALERT, alert_id)))
 
 
-@router.post("/{alert_id}/acknowledge")
+@router.post("/{alert_id}/acknowledge", summary="Acknowledge an alert")
 async def acknowledge_alert(
     caller: AlertKeeper,
     session: TenantSession,
@@ -75,7 +75,7 @@ async def acknowledge_alert(
     return AlertOut.of(await alerts.acknowledge(session, actor, caller.tenant_id, parsed, note=note))
 
 
-@router.post("/{alert_id}/resolve")
+@router.post("/{alert_id}/resolve", summary="Resolve an alert")
 async def resolve_alert(
     caller: AlertKeeper, session: TenantSession, actor: CurrentActor, alerts: Alerts, alert_id: str
 ) -> AlertOut:

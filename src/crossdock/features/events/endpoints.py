@@ -20,7 +20,7 @@ TypeKeeper = Annotated[Principal, Requires(Permission.WEBHOOK_MANAGE)]
 Events = Annotated[EventService, Provided(EventService)]
 
 
-@router.get("/events", tags=["Events"])
+@router.get("/events", tags=["Events"], summary="List events")
 async def list_events(
     _: EventReader,
     session: TenantSession,
@@ -36,19 +36,19 @@ async def list_events(
     return Page(items=[EventOut.of(event, size) for event, size in kept], next_cursor=next_cursor)
 
 
-@router.get("/events/{event_id}", tags=["Events"])
+@router.get("/events/{event_id}", tags=["Events"], summary="Read an event")
 async def read_event(_: EventReader, session: TenantSession, events: Events, event_id: str) -> EventDetail:
     """One event with its data."""
     return EventDetail.whole(await events.event(session, parse_id(IdKind.EVENT, event_id)))
 
 
-@router.get("/event-types", tags=["Event types"])
+@router.get("/event-types", tags=["Event types"], summary="List event types")
 async def list_event_types(_: EventReader, session: TenantSession, events: Events) -> Page[EventTypeOut]:
     """The catalogue, built-in types first."""
     return Page(items=await events.list_types(session))
 
 
-@router.post("/event-types", tags=["Event types"], status_code=201)
+@router.post("/event-types", tags=["Event types"], status_code=201, summary="Add an event type or a version")
 async def add_event_type(
     keeper: TypeKeeper, session: TenantSession, actor: CurrentActor, events: Events, given: EventTypeIn
 ) -> EventTypeOut:
@@ -56,13 +56,15 @@ async def add_event_type(
     return await events.add_type(session, keeper.tenant_id, actor, given)
 
 
-@router.get("/event-types/{name}", tags=["Event types"])
+@router.get("/event-types/{name}", tags=["Event types"], summary="Read an event type's versions")
 async def read_event_type(_: EventReader, session: TenantSession, events: Events, name: str) -> Page[EventTypeOut]:
     """The versions of one type, newest first."""
     return Page(items=await events.versions(session, name))
 
 
-@router.patch("/event-types/{name}/versions/{version}", tags=["Event types"])
+@router.patch(
+    "/event-types/{name}/versions/{version}", tags=["Event types"], summary="Change a version of an event type"
+)
 async def change_event_type(
     _: TypeKeeper,
     session: TenantSession,
@@ -76,7 +78,12 @@ async def change_event_type(
     return await events.change_type(session, actor, name, version, patch)
 
 
-@router.delete("/event-types/{name}/versions/{version}", tags=["Event types"], status_code=204)
+@router.delete(
+    "/event-types/{name}/versions/{version}",
+    tags=["Event types"],
+    status_code=204,
+    summary="Remove a version of an event type",
+)
 async def remove_event_type(
     _: TypeKeeper, session: TenantSession, actor: CurrentActor, events: Events, name: str, version: int
 ) -> Response:

@@ -48,19 +48,19 @@ _BYTES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/presets")
+@router.get("/presets", summary="List kinds of senders")
 async def list_presets(_: WebhookReader) -> list[PresetOut]:
     """The kinds of senders that Crossdock knows, each with what to do on its side."""
     return [PresetOut.of(preset) for preset in presets().values()]
 
 
-@router.get("/handlers")
+@router.get("/handlers", summary="List handlers")
 async def list_handlers(_: WebhookReader, handlers: Handlers) -> list[HandlerOut]:
     """The handlers that are installed here, for endpoints with that target."""
     return HandlerOut.all_of(handlers)
 
 
-@router.get("/endpoints")
+@router.get("/endpoints", summary="List inbound endpoints")
 async def list_endpoints(
     _: WebhookReader,
     session: TenantSession,
@@ -75,7 +75,7 @@ async def list_endpoints(
     return Page(items=kept, next_cursor=next_cursor)
 
 
-@router.post("/endpoints", status_code=201)
+@router.post("/endpoints", status_code=201, summary="Create an inbound endpoint")
 async def create_endpoint(
     keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, given: EndpointIn
 ) -> EndpointCreated:
@@ -83,7 +83,7 @@ async def create_endpoint(
     return await endpoints.create(keeper.tenant_id, actor, given)
 
 
-@router.get(_ONE)
+@router.get(_ONE, summary="Read an inbound endpoint")
 async def read_endpoint(
     _: WebhookReader, session: TenantSession, endpoints: Endpoints, endpoint_id: str
 ) -> EndpointOut:
@@ -91,7 +91,7 @@ async def read_endpoint(
     return await endpoints.read(session, parse_id(IdKind.ENDPOINT, endpoint_id))
 
 
-@router.put(_ONE)
+@router.put(_ONE, summary="Replace an inbound endpoint's settings")
 async def replace_endpoint(
     keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str, given: EndpointSettings
 ) -> EndpointOut:
@@ -99,7 +99,7 @@ async def replace_endpoint(
     return await endpoints.replace(keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), given)
 
 
-@router.patch(_ONE)
+@router.patch(_ONE, summary="Change an inbound endpoint")
 async def change_endpoint(
     keeper: WebhookKeeper,
     actor: CurrentActor,
@@ -111,7 +111,7 @@ async def change_endpoint(
     return await endpoints.patch(keeper.tenant_id, actor, parse_id(IdKind.ENDPOINT, endpoint_id), changes)
 
 
-@router.delete(_ONE, status_code=204)
+@router.delete(_ONE, status_code=204, summary="Delete an inbound endpoint")
 async def delete_endpoint(
     keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
 ) -> Response:
@@ -120,7 +120,7 @@ async def delete_endpoint(
     return Response(status_code=204)
 
 
-@router.post(_ONE + "/enable")
+@router.post(_ONE + "/enable", summary="Enable an inbound endpoint")
 async def enable_endpoint(
     keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
 ) -> EndpointOut:
@@ -130,7 +130,7 @@ async def enable_endpoint(
     )
 
 
-@router.post(_ONE + "/pause")
+@router.post(_ONE + "/pause", summary="Pause an inbound endpoint")
 async def pause_endpoint(
     keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
 ) -> EndpointOut:
@@ -140,7 +140,7 @@ async def pause_endpoint(
     )
 
 
-@router.post(_ONE + "/disable")
+@router.post(_ONE + "/disable", summary="Disable an inbound endpoint")
 async def disable_endpoint(
     keeper: WebhookKeeper, actor: CurrentActor, endpoints: Endpoints, endpoint_id: str
 ) -> EndpointOut:
@@ -150,7 +150,7 @@ async def disable_endpoint(
     )
 
 
-@router.post(_ONE + "/rotate-secret")
+@router.post(_ONE + "/rotate-secret", summary="Rotate an inbound endpoint's secret")
 async def rotate_endpoint_secret(
     keeper: WebhookKeeper,
     actor: CurrentActor,
@@ -164,7 +164,7 @@ async def rotate_endpoint_secret(
     )
 
 
-@router.get(_ONE + "/statistics")
+@router.get(_ONE + "/statistics", summary="Read an inbound endpoint's statistics")
 async def endpoint_statistics(
     _: WebhookReader,
     session: TenantSession,
@@ -176,7 +176,7 @@ async def endpoint_statistics(
     return await endpoints.statistics(session, parse_id(IdKind.ENDPOINT, endpoint_id), hours=hours)
 
 
-@router.get(_ONE + "/refusals")
+@router.get(_ONE + "/refusals", summary="List refused webhooks")
 async def list_refusals(
     _: WebhookReader, session: TenantSession, endpoints: Endpoints, page: Paging, endpoint_id: str
 ) -> Page[RefusalOut]:
@@ -186,7 +186,7 @@ async def list_refusals(
     return Page(items=kept, next_cursor=next_cursor)
 
 
-@router.get(_ONE + "/receipts")
+@router.get(_ONE + "/receipts", summary="List received webhooks")
 async def list_receipts(
     _: WebhookReader,
     session: TenantSession,
@@ -208,7 +208,7 @@ async def list_receipts(
     return Page(items=kept, next_cursor=next_cursor)
 
 
-@router.post(_ONE + "/retry", status_code=202)
+@router.post(_ONE + "/retry", status_code=202, summary="Process dead webhooks again")
 async def retry_dead_receipts(
     keeper: WebhookKeeper,
     session: TenantSession,
@@ -222,13 +222,18 @@ async def retry_dead_receipts(
     return RetryOut(retried=await receipts.retry_dead(session, actor, keeper.tenant_id, parsed, given or RetryIn()))
 
 
-@router.get("/receipts/{receipt_id}")
+@router.get("/receipts/{receipt_id}", summary="Read a received webhook")
 async def read_receipt(_: WebhookReader, session: TenantSession, receipts: Receipts, receipt_id: str) -> ReceiptDetail:
     """One webhook as it was received, byte for byte."""
     return await receipts.read(session, parse_id(IdKind.RECEIPT, receipt_id))
 
 
-@router.get("/receipts/{receipt_id}/body", response_class=StreamingResponse, responses=_BYTES)
+@router.get(
+    "/receipts/{receipt_id}/body",
+    response_class=StreamingResponse,
+    responses=_BYTES,
+    summary="Download a received webhook's body",
+)
 async def download_receipt_body(
     _: WebhookReader, session: TenantSession, receipts: Receipts, receipt_id: str
 ) -> StreamingResponse:
@@ -237,7 +242,12 @@ async def download_receipt_body(
     return download(found.chunks, filename=found.filename, size_bytes=found.size_bytes)
 
 
-@router.get("/receipts/{receipt_id}/files/{index}", response_class=StreamingResponse, responses=_BYTES)
+@router.get(
+    "/receipts/{receipt_id}/files/{index}",
+    response_class=StreamingResponse,
+    responses=_BYTES,
+    summary="Download a file of a received webhook",
+)
 async def download_receipt_file(
     _: WebhookReader,
     session: TenantSession,
@@ -250,7 +260,7 @@ async def download_receipt_file(
     return download(found.chunks, filename=found.filename, size_bytes=found.size_bytes)
 
 
-@router.post("/receipts/{receipt_id}/retry", status_code=202)
+@router.post("/receipts/{receipt_id}/retry", status_code=202, summary="Process a dead webhook again")
 async def retry_receipt(
     _: WebhookKeeper, session: TenantSession, actor: CurrentActor, receipts: Receipts, receipt_id: str
 ) -> ReceiptDetail:

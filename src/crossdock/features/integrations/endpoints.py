@@ -49,7 +49,7 @@ _ONE = "/{integration_id}"
 _RETENTION_HOURS = 30 * 24
 
 
-@router.get("/providers")
+@router.get("/providers", summary="List providers")
 async def list_providers(
     _: Reader,
     library: Library,
@@ -68,7 +68,7 @@ async def list_providers(
     ]
 
 
-@router.get("/providers/{code}")
+@router.get("/providers/{code}", summary="Read a provider")
 async def read_provider(
     _: Reader, library: Library, code: str, version: Annotated[str | None, Query(max_length=20)] = None
 ) -> ProviderDetail:
@@ -76,7 +76,7 @@ async def read_provider(
     return ProviderDetail.of_versions(library.find(code, version), library.versions(code))
 
 
-@router.get("")
+@router.get("", summary="List integrations")
 async def list_integrations(  # noqa: PLR0913 - each is a filter of the list
     _: Reader,
     session: TenantSession,
@@ -108,7 +108,7 @@ async def list_integrations(  # noqa: PLR0913 - each is a filter of the list
     return Page(items=kept, next_cursor=next_cursor)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, summary="Create an integration")
 async def create_integration(
     admin: Admin, actor: CurrentActor, integrations: Integrations, given: IntegrationIn
 ) -> IntegrationTested:
@@ -116,7 +116,7 @@ async def create_integration(
     return await integrations.create(admin.tenant_id, actor, given)
 
 
-@router.get(_ONE)
+@router.get(_ONE, summary="Read an integration")
 async def read_integration(
     _: Reader, session: TenantSession, integrations: Integrations, integration_id: str
 ) -> IntegrationDetail:
@@ -124,7 +124,7 @@ async def read_integration(
     return await integrations.read(session, parse_id(IdKind.INTEGRATION, integration_id))
 
 
-@router.put(_ONE)
+@router.put(_ONE, summary="Replace an integration's settings")
 async def replace_integration(
     admin: Admin, actor: CurrentActor, integrations: Integrations, integration_id: str, given: IntegrationReplacement
 ) -> IntegrationTested:
@@ -132,7 +132,7 @@ async def replace_integration(
     return await integrations.replace(admin.tenant_id, actor, parse_id(IdKind.INTEGRATION, integration_id), given)
 
 
-@router.patch(_ONE)
+@router.patch(_ONE, summary="Change an integration")
 async def change_integration(
     admin: Admin, actor: CurrentActor, integrations: Integrations, integration_id: str, given: IntegrationPatch
 ) -> IntegrationTested:
@@ -140,7 +140,7 @@ async def change_integration(
     return await integrations.patch(admin.tenant_id, actor, parse_id(IdKind.INTEGRATION, integration_id), given)
 
 
-@router.delete(_ONE, status_code=204)
+@router.delete(_ONE, status_code=204, summary="Delete an integration")
 async def delete_integration(
     admin: Admin, actor: CurrentActor, integrations: Integrations, integration_id: str
 ) -> Response:
@@ -149,13 +149,13 @@ async def delete_integration(
     return Response(status_code=204)
 
 
-@router.post(_ONE + "/test")
+@router.post(_ONE + "/test", summary="Test an integration's connection")
 async def test_integration(keeper: Keeper, actor: CurrentActor, activation: Activating, integration_id: str) -> TestOut:
     """Ask the provider now; the integration's state stays as it is."""
     return await activation.test(keeper.tenant_id, actor, parse_id(IdKind.INTEGRATION, integration_id))
 
 
-@router.post(_ONE + "/enable")
+@router.post(_ONE + "/enable", summary="Enable an integration")
 async def enable_integration(
     keeper: Keeper,
     actor: CurrentActor,
@@ -170,7 +170,7 @@ async def enable_integration(
     )
 
 
-@router.post(_ONE + "/disable")
+@router.post(_ONE + "/disable", summary="Disable an integration")
 async def disable_integration(
     keeper: Keeper,
     actor: CurrentActor,
@@ -183,7 +183,7 @@ async def disable_integration(
     return await activation.disable(keeper.tenant_id, actor, parse_id(IdKind.INTEGRATION, integration_id), reason)
 
 
-@router.post(_ONE + "/disconnect")
+@router.post(_ONE + "/disconnect", summary="Disconnect an integration")
 async def disconnect_integration(
     admin: Admin,
     actor: CurrentActor,
@@ -196,7 +196,7 @@ async def disconnect_integration(
     return await activation.disconnect(admin.tenant_id, actor, parse_id(IdKind.INTEGRATION, integration_id), reason)
 
 
-@router.get(_ONE + "/health")
+@router.get(_ONE + "/health", summary="Read an integration's health")
 async def integration_health(
     _: Reader, session: TenantSession, integrations: Integrations, integration_id: str
 ) -> IntegrationHealth:
@@ -204,7 +204,7 @@ async def integration_health(
     return await integrations.health(session, parse_id(IdKind.INTEGRATION, integration_id))
 
 
-@router.get(_ONE + "/stats")
+@router.get(_ONE + "/stats", summary="Read an integration's statistics")
 async def integration_stats(
     _: Reader,
     session: TenantSession,
@@ -216,7 +216,7 @@ async def integration_stats(
     return await integrations.stats(session, parse_id(IdKind.INTEGRATION, integration_id), hours=hours)
 
 
-@router.get(_ONE + "/logs")
+@router.get(_ONE + "/logs", summary="List an integration's calls")
 async def integration_calls(
     _: LogReader,
     session: TenantSession,
@@ -237,7 +237,7 @@ async def integration_calls(
     return Page(items=[CallOut.of(row) for row in kept], next_cursor=next_cursor)
 
 
-@router.get(_ONE + "/history")
+@router.get(_ONE + "/history", summary="List an integration's history")
 async def integration_history(
     _: Reader,
     session: TenantSession,

@@ -21,7 +21,7 @@ LogReader = Annotated[Principal, Requires(Permission.LOGS_READ)]
 Calls = Annotated[CallLog, Provided(CallLog)]
 
 
-@router.get("", name="list_calls")
+@router.get("", name="list_calls", summary="Search calls to providers")
 @router.get("/search", name="search_calls")
 async def search_calls(  # noqa: PLR0913 - each is a filter
     _: LogReader,
@@ -57,7 +57,7 @@ async def search_calls(  # noqa: PLR0913 - each is a filter
     return Page(items=[CallOut.of(row) for row in kept], next_cursor=next_cursor)
 
 
-@router.get("/{call_id}")
+@router.get("/{call_id}", summary="Read a call to a provider")
 async def read_call(_: LogReader, session: TenantSession, calls: Calls, call_id: str) -> CallDetail:
     """One attempt, with what was sent and what came back."""
     return await calls.read(session, parse_id(IdKind.CALL, call_id))

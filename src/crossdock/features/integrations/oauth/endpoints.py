@@ -47,7 +47,7 @@ _ONE = "/api/v1/integrations/{integration_id}"
 _MAX_QUERY_FIELDS = 50
 
 
-@router.get(_ONE + "/oauth")
+@router.get(_ONE + "/oauth", summary="Read an integration's OAuth state")
 async def read_oauth_state(
     _: Reader, session: TenantSession, authorizations: Authorizations, integration_id: str
 ) -> TokenState:
@@ -55,7 +55,7 @@ async def read_oauth_state(
     return await authorizations.state(session, parse_id(IdKind.INTEGRATION, integration_id))
 
 
-@router.post(_ONE + "/oauth/start", status_code=201)
+@router.post(_ONE + "/oauth/start", status_code=201, summary="Start an OAuth authorization")
 async def start_oauth(
     keeper: Keeper,
     actor: CurrentActor,
@@ -77,7 +77,7 @@ async def start_oauth(
     )
 
 
-@router.post(_ONE + "/refresh-oauth")
+@router.post(_ONE + "/refresh-oauth", summary="Renew OAuth tokens")
 async def refresh_oauth(
     keeper: Keeper, actor: CurrentActor, authorizations: Authorizations, integration_id: str
 ) -> TokenState:
