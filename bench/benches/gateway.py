@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from statistics import mean
+from typing import Any
 
 from bench.bars import Bars, at_least, at_most
 from bench.caller import Calls
 from bench.costs import costs_of, spent
+from bench.figures import percentile
 from bench.options import Options
 from bench.passage import numbers_of_processes
 from bench.rig import Rig, rig
@@ -28,7 +29,9 @@ _SECONDS = 240.0
 _CONNECTIONS = 32
 # A rate that the machine bears with ease: what is measured is the way, not the queue before it.
 _RATE = 200.0
-_TIMED_SHARE = 25
+# Of so many calls forty take longer than the p99.
+_TIMED = 4_000
+_TURNS = 4
 _WARM_UP_SHARE = 10
 _SEVERAL_SHARE = 4
 _SLACK_S = 60.0
@@ -39,7 +42,7 @@ _COUNT = "SELECT count(*) FROM calls"
 
 
 async def run(options: Options) -> dict[str, object]:
-    """Direct calls before and after those through the proxy; then all the rest as fast as they are answered.
+    """Direct calls and calls through the proxy in turn; then all the rest as fast as they are answered.
 
     How many those are is measured with one process and with one for each core; the better counts.
     """
@@ -59,22 +62,25 @@ async def _with_one(calls: int, seconds: float) -> tuple[Mapping[str, float], Ma
     async with rig("serve", workers="1") as running, program("bench.provider") as provider:
         through = await _way_through(running, int(provider))
         direct = _Way(port=int(provider), path=_PATH)
-        timed = max(20, calls // _TIMED_SHARE)
-        await _call(running, through, calls=timed, seconds=seconds)
-        before = await _call(running, direct, calls=timed // 2, seconds=seconds, rate=_RATE)
-        passed = await _call(running, through, calls=timed, seconds=seconds, rate=_RATE)
-        after = await _call(running, direct, calls=timed // 2, seconds=seconds, rate=_RATE)
+        added = await _added(running, through, direct, calls=min(calls, _TIMED), seconds=seconds)
         fast = await _as_fast_as_can_be(running, through, calls, seconds)
-    direct_p50, direct_p99 = mean([before["p50_ms"], after["p50_ms"]]), mean([before["p99_ms"], after["p99_ms"]])
-    added = {
-        "added_p50_ms": passed["p50_ms"] - direct_p50,
-        "added_p99_ms": passed["p99_ms"] - direct_p99,
-        "direct_p50_ms": direct_p50,
-        "direct_p99_ms": direct_p99,
-        "proxy_p50_ms": passed["p50_ms"],
-        "proxy_p99_ms": passed["p99_ms"],
-    }
     return added, fast
+
+
+async def _added(running: Rig, through: "_Way", direct: "_Way", *, calls: int, seconds: float) -> dict[str, float]:
+    """What calls through the proxy take, and as many direct ones; in turn, so that both see the same machine."""
+    await _call(running, through, calls=calls, seconds=seconds)
+    each, most_s = max(1, calls // _TURNS), seconds / _TURNS
+    direct_ms: list[float] = []
+    proxy_ms: list[float] = []
+    for _ in range(_TURNS):
+        direct_ms += (await _call(running, direct, calls=each, seconds=most_s, rate=_RATE))["took_ms"]
+        proxy_ms += (await _call(running, through, calls=each, seconds=most_s, rate=_RATE))["took_ms"]
+    figures: dict[str, float] = {}
+    for name, share in (("p50_ms", 0.50), ("p99_ms", 0.99)):
+        alone, passed = percentile(direct_ms, share), percentile(proxy_ms, share)
+        figures |= {f"added_{name}": passed - alone, f"direct_{name}": alone, f"proxy_{name}": passed}
+    return figures
 
 
 async def _with_several(processes: int, calls: int, seconds: float) -> float:
@@ -82,7 +88,8 @@ async def _with_several(processes: int, calls: int, seconds: float) -> float:
     async with rig("serve", workers=str(processes)) as running, program("bench.provider") as provider:
         through = await _way_through(running, int(provider))
         await _call(running, through, calls=max(20, calls // _WARM_UP_SHARE), seconds=seconds)
-        return (await _call(running, through, calls=max(20, calls), seconds=seconds))["per_s"]
+        per_s: float = (await _call(running, through, calls=max(20, calls), seconds=seconds))["per_s"]
+        return per_s
 
 
 async def _as_fast_as_can_be(running: Rig, through: "_Way", calls: int, seconds: float) -> dict[str, float]:
@@ -97,8 +104,8 @@ async def _as_fast_as_can_be(running: Rig, through: "_Way", calls: int, seconds:
     return {
         "calls_per_s": rest["per_s"],
         "calls": first["answered"] + rest["answered"],
-        "busy_p50_ms": rest["p50_ms"],
-        "busy_p99_ms": rest["p99_ms"],
+        "busy_p50_ms": percentile(rest["took_ms"], 0.50),
+        "busy_p99_ms": percentile(rest["took_ms"], 0.99),
         "logged": logged,
         "memory_mb": hub.memory_mb(),
         "memory_growth_mb": hub.memory_mb() - held_mb,
@@ -132,9 +139,9 @@ async def _integrate(running: Rig, port: int) -> str:
     return integration_id
 
 
-async def _call(running: Rig, way: _Way, *, calls: int, seconds: float, rate: float = 0.0) -> dict[str, float]:
+async def _call(running: Rig, way: _Way, *, calls: int, seconds: float, rate: float = 0.0) -> dict[str, Any]:
     order = Calls(calls=calls, connections=min(_CONNECTIONS, calls), seconds=seconds, rate=rate, **asdict(way))
-    answer: dict[str, float] = await run_program("bench.caller", asdict(order), timeout_s=seconds + _SLACK_S)
+    answer = await run_program("bench.caller", asdict(order), timeout_s=seconds + _SLACK_S)
     if answer["failed"]:
         raise BenchError(f"{answer['failed']:.0f} calls failed. The hub said:\n{running.hubs.hubs[0].last_words()}")
     return answer
