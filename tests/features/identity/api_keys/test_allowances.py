@@ -12,6 +12,7 @@ from crossdock.http.access import RateState
 from crossdock.kit.clock import FixedClock
 from tests.features.identity.conftest import HOUR_S, KeyMaker
 from tests.serving import ApiClient
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -108,9 +109,48 @@ async def test_blocks_keep_the_database_out_of_most_requests(
 ) -> None:
     key, _ = await make_key(rate=1000)
     await spend(allowances, key)
+    assert await _taken(database, key) == 20
+
+
+async def test_the_next_block_is_taken_before_the_last_one_is_used_up(
+    allowances: Allowances, database: Database, make_key: KeyMaker
+) -> None:
+    key, _ = await make_key(rate=1000)
+    assert await spend_many(allowances, key, 18) == 18
+    assert await _taken(database, key) == 20
+    assert await spend(allowances, key) is not None
+
+    async def has_more() -> bool:
+        return await _taken(database, key) == 40
+
+    await eventually(has_more, what="the next block")
+    state = await spend(allowances, key)
+    assert state is not None
+    assert state.remaining == 980
+
+
+async def test_a_block_taken_ahead_is_given_back_by_a_process_that_stops(
+    allowances: Allowances, database: Database, make_key: KeyMaker
+) -> None:
+    key, _ = await make_key(rate=1000)
+    assert await spend_many(allowances, key, 19) == 19  # the next block is on its way
+    await allowances.close()
+    assert await _taken(database, key) == 19
+
+
+async def test_a_block_on_its_way_when_the_limit_is_lowered_is_not_spent_beyond_it(
+    allowances: Allowances, make_key: KeyMaker
+) -> None:
+    key, _ = await make_key(rate=1000)
+    assert await spend_many(allowances, key, 19) == 19  # the next block is on its way
+    passed = [await spend(allowances, key, limit=25) for _ in range(30)]
+    assert sum(state is not None for state in passed) <= 6
+
+
+async def _taken(database: Database, key: ApiKey) -> int:
+    """How much of the key's hour is taken, by whichever process."""
     async with database.tenant(key.tenant_id) as session:
-        used = (await session.execute(select(ApiKeyUsage.used).where(ApiKeyUsage.key_id == key.id))).scalar_one()
-    assert used == 20
+        return (await session.execute(select(ApiKeyUsage.used).where(ApiKeyUsage.key_id == key.id))).scalar_one()
 
 
 async def test_over_the_limit_is_429_with_when_to_come_back(anonymous: ApiClient, make_key: KeyMaker) -> None:
