@@ -62,7 +62,8 @@ def record(
 ) -> None:
     """Add a line to the tenant's audit log, as part of the session's transaction.
 
-    `old` and `new` are what the API shows of the entity: never secrets.
+    `action` is `<kind>.<what happened>` in the past tense, or with the state that the entity came into. `old` and
+    `new` are what the API shows of the entity: never secrets.
     """
     session.add(
         AuditEntry(

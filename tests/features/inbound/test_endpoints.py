@@ -158,12 +158,12 @@ async def test_every_change_is_audited(hub: Hub) -> None:
     await hub.api.delete(one)
     lines = await _audited(hub)
     assert [line["action"].partition(".")[2] for line in lines] == [
-        "create",
-        "change",
+        "created",
+        "updated",
         "paused",
-        "rotate_secret",
-        "retry_dead",
-        "delete",
+        "secret_rotated",
+        "dead_retried",
+        "deleted",
     ]
     assert {line["entity_id"] for line in lines} == {made["id"]}
     assert (lines[1]["old"]["name"], lines[1]["new"]["name"]) == ("GitHub", "Other")

@@ -39,7 +39,7 @@ async def test_dead_receipts_are_chosen_by_their_error(hub: Hub, failing: Endpoi
     assert (answer.status, answer.json) == (202, {"retried": 2})
     assert await _waiting(hub) == ["d-0", "d-2"]
     assert await hub.count("pgqueuer") == 2
-    (line,) = await hub.rows("SELECT new FROM audit_log WHERE action = 'webhook_endpoint.retry_dead'")
+    (line,) = await hub.rows("SELECT new FROM audit_log WHERE action = 'webhook_endpoint.dead_retried'")
     assert line["new"] == {"retried": 2, "error": "is NOT a num"}
 
 

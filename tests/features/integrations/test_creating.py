@@ -228,7 +228,7 @@ async def test_that_one_was_made_is_told_and_written_down(desk: Desk, services: 
     data = events[0][1]
     assert (data["integration_id"], data["provider"], data["owner"]) == (made["id"], "key_header", "anna")
     lines = (await desk.api.get("/api/v1/audit-log", params={"entity_id": made["id"]})).json["items"]
-    assert [line["action"] for line in lines] == ["integration.active", "integration.create"]
+    assert [line["action"] for line in lines] == ["integration.active", "integration.created"]
 
 
 @pytest.mark.parametrize("url", ["http://198.51.100.7/", "https://10.0.0.1/", "https://a:b@api.example/", "ftp://x/"])

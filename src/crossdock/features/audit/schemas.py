@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from crossdock.db.audit import AuditEntry
 from crossdock.http.schemas import View
 from crossdock.kit.ids import IdKind, format_id
@@ -29,7 +31,10 @@ class AuditLine(View):
     at: datetime
     actor_kind: str
     actor_id: str
-    action: str
+    action: str = Field(
+        description="`<kind>.<what happened>`, in the past tense (`webhook_endpoint.updated`), or with the state it "
+        "came into (`integration.active`). Lines written by older versions keep the names that they were given."
+    )
     entity_kind: str
     entity_id: str
     old: Any | None

@@ -91,7 +91,7 @@ class EventService:
             raise EventTypeExistsError("Somebody added this version at the same moment; look at it first.") from None
         shown = EventTypeOut.of(event_type)
         self._changed(session, event_type)
-        _audit(session, actor, event_type, "event_type.add", None, shown)
+        _audit(session, actor, event_type, "event_type.created", None, shown)
         return shown
 
     async def change_type(
@@ -106,14 +106,14 @@ class EventService:
             event_type.deprecated_at = self._clock.now() if patch.deprecated else None
         shown = EventTypeOut.of(event_type)
         self._changed(session, event_type)
-        _audit(session, actor, event_type, "event_type.change", old, shown)
+        _audit(session, actor, event_type, "event_type.updated", old, shown)
         return shown
 
     async def remove_type(self, session: AsyncSession, actor: Actor, name: str, version: int) -> None:
         """Remove a version; raises EventTypeNotFoundError."""
         event_type = await self._version(session, name, version)
         self._changed(session, event_type)
-        _audit(session, actor, event_type, "event_type.remove", EventTypeOut.of(event_type), None)
+        _audit(session, actor, event_type, "event_type.deleted", EventTypeOut.of(event_type), None)
         await EventRepository(session).remove(event_type)
 
     def _changed(self, session: AsyncSession, event_type: EventType) -> None:

@@ -109,7 +109,7 @@ class EndpointService:
                 session.add(sealed)
                 await session.flush()
             shown = await self._view(repository, endpoint)
-            _audit(session, actor, endpoint, "webhook_endpoint.create", old=None, new=shown)
+            _audit(session, actor, endpoint, "webhook_endpoint.created", old=None, new=shown)
         self._announce(endpoint)
         return EndpointCreated(**shown.model_dump(), secret=secret if made else None)
 
@@ -158,7 +158,7 @@ class EndpointService:
             session.add(sealed)
             await session.flush()
             shown = await self._view(repository, endpoint)
-            _audit(session, actor, endpoint, "webhook_endpoint.rotate_secret", old=old, new=shown)
+            _audit(session, actor, endpoint, "webhook_endpoint.secret_rotated", old=old, new=shown)
         self._announce(endpoint)
         return EndpointCreated(**shown.model_dump(), secret=secret if made else None)
 
@@ -168,7 +168,7 @@ class EndpointService:
             repository = EndpointRepository(session)
             endpoint = await found(repository, endpoint_id, for_update=True)
             old = await self._view(repository, endpoint)
-            _audit(session, actor, endpoint, "webhook_endpoint.delete", old=old, new=None)
+            _audit(session, actor, endpoint, "webhook_endpoint.deleted", old=old, new=None)
             await session.delete(endpoint)
         self._announce(endpoint)
 
@@ -199,7 +199,7 @@ class EndpointService:
             self._apply(endpoint, given)
             await _flush(session)
             shown = await self._view(repository, endpoint)
-            _audit(session, actor, endpoint, "webhook_endpoint.change", old=old, new=shown)
+            _audit(session, actor, endpoint, "webhook_endpoint.updated", old=old, new=shown)
         self._announce(endpoint)
         return shown
 

@@ -37,7 +37,7 @@ class Chronicle:
 
     def created(self, integration: Integration) -> None:
         """It is there."""
-        self._audit(integration, "create", old=None, new=shown(integration))
+        self._audit(integration, "created", old=None, new=shown(integration))
         self.log(integration, LogLevel.INFO, "created", "Created.")
         self._announce(integration, "created", status=integration.status.value)
 
@@ -47,13 +47,13 @@ class Chronicle:
         names = sorted(name for name in new if new[name] != old[name] and name not in _NOISE)
         if not names:
             return
-        self._audit(integration, "change", old={n: old[n] for n in names}, new={n: new[n] for n in names})
+        self._audit(integration, "updated", old={n: old[n] for n in names}, new={n: new[n] for n in names})
         self.log(integration, LogLevel.INFO, "changed", f"Changed: {', '.join(names)}.")
         self._announce(integration, "updated", changed=names)
 
     def deleted(self, integration: Integration) -> None:
         """It is gone."""
-        self._audit(integration, "delete", old=shown(integration), new=None)
+        self._audit(integration, "deleted", old=shown(integration), new=None)
         if integration.status is _ACTIVE:
             self._announce(integration, "disconnected", error="The integration was deleted.")
         self._announce(integration, "deleted")

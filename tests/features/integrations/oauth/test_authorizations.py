@@ -54,7 +54,7 @@ async def test_a_persons_yes_connects_the_integration_and_has_it_tested(
     assert integration["authorized_at"] is not None
     assert hub.activated == [place[1]]
     actions = [row["action"] for row in await hub.query("SELECT action FROM audit_log ORDER BY id")]
-    assert actions[:2] == ["integration.oauth_start", "integration.oauth_connect"]
+    assert actions[:2] == ["integration.oauth_started", "integration.oauth_connected"]
 
 
 async def test_the_verifier_and_the_state_are_other_ones_each_time(hub: Stage, server: AuthorizationServer) -> None:

@@ -158,7 +158,7 @@ class AuthorizationService:
             redirect_uri=redirect_uri,
             return_url=return_url,
         )
-        await self._audit(tenant_id, integration_id, starter.actor, "oauth_start")
+        await self._audit(tenant_id, integration_id, starter.actor, "oauth_started")
         url = f"{base}{BEGIN_PATH}?ticket={ticket}"
         return AuthorizationStarted(url=url, redirect_uri=redirect_uri, expires_at=state.expires_at)
 
@@ -239,7 +239,7 @@ class AuthorizationService:
         if connection.status is IntegrationStatus.DISCONNECTED:
             raise WrongStateError("The integration is disconnected; give it its credentials first.")
         await self._tokens.refresh((tenant_id, integration_id))
-        await self._audit(tenant_id, integration_id, actor, "oauth_refresh")
+        await self._audit(tenant_id, integration_id, actor, "oauth_refreshed")
         async with self._database.tenant(tenant_id) as session:
             return await self.state(session, integration_id)
 

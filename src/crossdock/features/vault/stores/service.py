@@ -85,7 +85,7 @@ class StoreService:
             session.add(store)
             await _flush(session)
             shown = StoreOut.of(store)
-            _audit(session, actor, store, "secret_store.create", old=None, new=shown)
+            _audit(session, actor, store, "secret_store.created", old=None, new=shown)
         self._announce(store)
         return shown
 
@@ -106,7 +106,7 @@ class StoreService:
                 store.credentials = await self._sealed(session, store, in_clear(given.credentials))
             await _flush(session)
             shown = StoreOut.of(store)
-            _audit(session, actor, store, "secret_store.change", old=old, new=shown)
+            _audit(session, actor, store, "secret_store.updated", old=old, new=shown)
         self._announce(store)
         return shown
 
@@ -114,7 +114,7 @@ class StoreService:
         """Remove a store; what refers to it stops working."""
         async with self._database.tenant(tenant_id) as session:
             store = await _found(session, store_id, locked=True)
-            _audit(session, actor, store, "secret_store.delete", old=StoreOut.of(store), new=None)
+            _audit(session, actor, store, "secret_store.deleted", old=StoreOut.of(store), new=None)
             await session.delete(store)
         self._announce(store)
 
