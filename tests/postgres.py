@@ -156,9 +156,9 @@ async def make_variant(server_url: str, template: str, name: str, fill: Callable
         await connection.close()
 
 
-def is_copy(database: str) -> bool:
+def is_copy(database: str | None) -> bool:
     """Whether the database of this name was copied from a template."""
-    return database.startswith(_COPY)
+    return (database or "").startswith(_COPY)
 
 
 def with_database(server_url: str, name: str) -> str:
