@@ -21,8 +21,8 @@ LogReader = Annotated[Principal, Requires(Permission.LOGS_READ)]
 Calls = Annotated[CallLog, Provided(CallLog)]
 
 
-@router.get("", name="list_calls", summary="Search calls to providers")
-@router.get("/search", name="search_calls")
+@router.get("", name="list_calls", summary="List calls to providers")
+@router.get("/search", name="search_calls", summary="Search calls to providers")
 async def search_calls(  # noqa: PLR0913 - each is a filter
     _: LogReader,
     session: TenantSession,
