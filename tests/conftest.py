@@ -17,6 +17,8 @@ from argon2 import PasswordHasher
 
 from crossdock.api.server import hub_app
 from crossdock.bootstrap import Services, build
+from crossdock.connectors.manifest import Manifest, library
+from crossdock.connectors.manifest.loader import parse_manifest
 from crossdock.db import migrate
 from crossdock.db.engine import Database
 from crossdock.features.identity import passwords
@@ -100,6 +102,22 @@ def _packages_are_looked_through_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handlers, "entry_points", lambda *, group: found(group, tuple(sys.path)))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _manifests_are_read_once() -> Iterator[None]:
+    """Every test has a library of its own, whose manifests are the same and never change."""
+
+    @cache
+    def read(text: str, source: str) -> Manifest:
+        return parse_manifest(text, source=source)
+
+    def load(path: Path) -> Manifest:
+        return read(path.read_text(encoding="utf-8"), f"{path.parent.name}/{path.name}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "load_manifest", load)
         yield
 
 
