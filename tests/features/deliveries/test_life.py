@@ -294,11 +294,11 @@ class TestSettings:
         await hub.services.subscriptions.delete(hub.tenant_id, ACTOR, key_of(subscription))
         lines = await hub.query("SELECT * FROM audit_log WHERE entity_id = $1 ORDER BY id", subscription.id)
         assert [line["action"] for line in lines] == [
-            "subscription.create",
+            "subscription.created",
             "subscription.active",
-            "subscription.change",
+            "subscription.updated",
             "subscription.paused",
-            "subscription.delete",
+            "subscription.deleted",
         ]
         assert "hush-hush" not in str(lines)
         assert (subscription.secret or "") not in str(lines)

@@ -41,7 +41,7 @@ _SUBSCRIPTIONS = "/webhooks/subscriptions"
 _ONE = _SUBSCRIPTIONS + "/{subscription_id}"
 
 
-@router.get(_SUBSCRIPTIONS)
+@router.get(_SUBSCRIPTIONS, summary="List subscriptions")
 async def list_subscriptions(
     _: WebhookReader,
     session: TenantSession,
@@ -55,7 +55,7 @@ async def list_subscriptions(
     return Page(items=[SubscriptionOut.of(row) for row in kept], next_cursor=next_cursor)
 
 
-@router.post(_SUBSCRIPTIONS, status_code=201)
+@router.post(_SUBSCRIPTIONS, status_code=201, summary="Create a subscription")
 async def create_subscription(
     keeper: WebhookKeeper, actor: CurrentActor, subscriptions: Subscriptions, given: SubscriptionIn
 ) -> SubscriptionCreated:
@@ -63,7 +63,7 @@ async def create_subscription(
     return await subscriptions.create(keeper.tenant_id, actor, given)
 
 
-@router.get(_ONE)
+@router.get(_ONE, summary="Read a subscription")
 async def read_subscription(
     _: WebhookReader, session: TenantSession, subscriptions: Subscriptions, subscription_id: str
 ) -> SubscriptionDetail:
@@ -71,7 +71,7 @@ async def read_subscription(
     return await subscriptions.read(session, parse_id(IdKind.SUBSCRIPTION, subscription_id))
 
 
-@router.put(_ONE)
+@router.put(_ONE, summary="Replace a subscription's settings")
 async def replace_subscription(
     keeper: WebhookKeeper,
     actor: CurrentActor,
@@ -83,7 +83,7 @@ async def replace_subscription(
     return await subscriptions.replace(keeper.tenant_id, actor, parse_id(IdKind.SUBSCRIPTION, subscription_id), given)
 
 
-@router.patch(_ONE)
+@router.patch(_ONE, summary="Change a subscription")
 async def change_subscription(
     keeper: WebhookKeeper,
     actor: CurrentActor,
@@ -95,7 +95,7 @@ async def change_subscription(
     return await subscriptions.patch(keeper.tenant_id, actor, parse_id(IdKind.SUBSCRIPTION, subscription_id), changes)
 
 
-@router.delete(_ONE, status_code=204)
+@router.delete(_ONE, status_code=204, summary="Delete a subscription")
 async def delete_subscription(
     keeper: WebhookKeeper, actor: CurrentActor, subscriptions: Subscriptions, subscription_id: str
 ) -> Response:
@@ -104,7 +104,7 @@ async def delete_subscription(
     return Response(status_code=204)
 
 
-@router.post(_ONE + "/verify")
+@router.post(_ONE + "/verify", summary="Verify a subscription's destination")
 async def verify_subscription(
     keeper: WebhookKeeper, actor: CurrentActor, subscriptions: Subscriptions, subscription_id: str
 ) -> SubscriptionCreated:
@@ -112,7 +112,7 @@ async def verify_subscription(
     return await subscriptions.verify(keeper.tenant_id, actor, parse_id(IdKind.SUBSCRIPTION, subscription_id))
 
 
-@router.post(_ONE + "/enable")
+@router.post(_ONE + "/enable", summary="Enable a subscription")
 async def enable_subscription(
     keeper: WebhookKeeper, actor: CurrentActor, subscriptions: Subscriptions, subscription_id: str
 ) -> SubscriptionDetail:
@@ -126,7 +126,7 @@ async def enable_subscription(
     )
 
 
-@router.post(_ONE + "/pause")
+@router.post(_ONE + "/pause", summary="Pause a subscription")
 async def pause_subscription(
     keeper: WebhookKeeper, actor: CurrentActor, subscriptions: Subscriptions, subscription_id: str
 ) -> SubscriptionDetail:
@@ -140,7 +140,7 @@ async def pause_subscription(
     )
 
 
-@router.post(_ONE + "/disable")
+@router.post(_ONE + "/disable", summary="Disable a subscription")
 async def disable_subscription(
     keeper: WebhookKeeper, actor: CurrentActor, subscriptions: Subscriptions, subscription_id: str
 ) -> SubscriptionDetail:
@@ -154,7 +154,7 @@ async def disable_subscription(
     )
 
 
-@router.post(_ONE + "/rotate-secret")
+@router.post(_ONE + "/rotate-secret", summary="Rotate a subscription's signing secret")
 async def rotate_secret(
     keeper: WebhookKeeper,
     actor: CurrentActor,
@@ -168,7 +168,7 @@ async def rotate_secret(
     )
 
 
-@router.post(_ONE + "/test")
+@router.post(_ONE + "/test", summary="Send a test event")
 async def send_test(
     keeper: WebhookKeeper,
     actor: CurrentActor,
@@ -186,7 +186,7 @@ async def send_test(
     )
 
 
-@router.get(_ONE + "/stats")
+@router.get(_ONE + "/stats", summary="Read a subscription's statistics")
 async def subscription_stats(
     _: WebhookReader, session: TenantSession, subscriptions: Subscriptions, subscription_id: str
 ) -> SubscriptionStats:
@@ -194,7 +194,7 @@ async def subscription_stats(
     return await subscriptions.stats(session, parse_id(IdKind.SUBSCRIPTION, subscription_id))
 
 
-@router.get(_ONE + "/deliveries")
+@router.get(_ONE + "/deliveries", summary="List a subscription's deliveries")
 async def list_subscription_deliveries(
     _: WebhookReader,
     session: TenantSession,
@@ -211,7 +211,7 @@ async def list_subscription_deliveries(
     return Page(items=[DeliveryOut.of(row) for row in kept], next_cursor=next_cursor)
 
 
-@router.post(_ONE + "/replay")
+@router.post(_ONE + "/replay", summary="Replay failed deliveries")
 async def replay_failed(
     _: WebhookKeeper,
     session: TenantSession,
@@ -224,7 +224,7 @@ async def replay_failed(
     return await history.replay_failed(session, actor, parse_id(IdKind.SUBSCRIPTION, subscription_id), given.since)
 
 
-@router.get("/webhooks/deliveries")
+@router.get("/webhooks/deliveries", summary="List deliveries")
 async def list_deliveries(
     _: WebhookReader,
     session: TenantSession,
@@ -238,13 +238,13 @@ async def list_deliveries(
     return Page(items=[DeliveryOut.of(row) for row in kept], next_cursor=next_cursor)
 
 
-@router.get("/webhooks/deliveries/{delivery_id}")
+@router.get("/webhooks/deliveries/{delivery_id}", summary="Read a delivery")
 async def read_delivery(_: WebhookReader, session: TenantSession, history: History, delivery_id: str) -> DeliveryDetail:
     """One delivery with every attempt."""
     return await history.read(session, parse_id(IdKind.DELIVERY, delivery_id))
 
 
-@router.post("/webhooks/deliveries/{delivery_id}/replay", status_code=202)
+@router.post("/webhooks/deliveries/{delivery_id}/replay", status_code=202, summary="Replay a delivery")
 async def replay_delivery(
     _: WebhookKeeper, session: TenantSession, actor: CurrentActor, history: History, delivery_id: str
 ) -> DeliveryOut:
@@ -252,7 +252,7 @@ async def replay_delivery(
     return await history.replay(session, actor, parse_id(IdKind.DELIVERY, delivery_id))
 
 
-@router.get("/events/{event_id}/deliveries")
+@router.get("/events/{event_id}/deliveries", summary="List an event's deliveries")
 async def list_event_deliveries(
     _: WebhookReader, session: TenantSession, history: History, events: Events, page: Paging, event_id: str
 ) -> Page[DeliveryOut]:

@@ -121,7 +121,7 @@ def _audit(session: AsyncSession, actor: Actor, subscription: Subscription, what
         session,
         tenant_id=subscription.tenant_id,
         actor=actor,
-        action="delivery.replay",
+        action="delivery.replayed",
         entity_kind="subscription",
         entity_id=format_id(IdKind.SUBSCRIPTION, subscription.id),
         new=what,

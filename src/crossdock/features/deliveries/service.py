@@ -143,7 +143,7 @@ class SubscriptionService:
             repository.add(key)
             await session.flush()
             shown = await _detail(repository, subscription)
-            self._audit(session, actor, subscription, "subscription.create", None)
+            self._audit(session, actor, subscription, "subscription.created", None)
         self._announce(subscription)
         answer = SubscriptionCreated(
             **shown.model_dump(), secret=secret if given.signing is KeyKind.SYMMETRIC else None
@@ -224,7 +224,7 @@ class SubscriptionService:
             repository.add(key)
             await session.flush()
             shown = await _detail(repository, subscription)
-            self._audit(session, actor, subscription, "subscription.rotate_secret", None)
+            self._audit(session, actor, subscription, "subscription.secret_rotated", None)
         self._announce(subscription)
         return SubscriptionCreated(**shown.model_dump(), secret=secret if kind is KeyKind.SYMMETRIC else None)
 
@@ -234,7 +234,7 @@ class SubscriptionService:
             repository = SubscriptionRepository(session)
             await repository.lock_lane(subscription_id)
             subscription = await _found(repository, subscription_id, locked=True)
-            self._audit(session, actor, subscription, "subscription.delete", SubscriptionOut.of(subscription))
+            self._audit(session, actor, subscription, "subscription.deleted", SubscriptionOut.of(subscription))
             await repository.remove(subscription)
             await all_well(session, tenant_id, subscription_id, actor.correlation_id)
         self._announce(subscription)
@@ -279,7 +279,7 @@ class SubscriptionService:
         if moved and subscription.status is _ACTIVE:
             subscription.status = SubscriptionStatus.UNVERIFIED
             subscription.status_reason = "Its URL changed; verify it again."
-        self._audit(session, actor, subscription, "subscription.change", old)
+        self._audit(session, actor, subscription, "subscription.updated", old)
         await session.flush()
         return await _detail(SubscriptionRepository(session), subscription)
 
@@ -367,7 +367,7 @@ class SubscriptionService:
     def _audit(
         session: AsyncSession, actor: Actor, subscription: Subscription, action: str, old: SubscriptionOut | None
     ) -> None:
-        deleted = action == "subscription.delete"
+        deleted = action == "subscription.deleted"
         record(
             session,
             tenant_id=subscription.tenant_id,
