@@ -1,5 +1,6 @@
 """Integrations as calls see them: fresh in every process, with whatever signs them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -138,6 +139,22 @@ async def test_a_change_reaches_every_process_and_nothing_is_read_without_one(
         await desk.act(made["id"], "disable")
         await eventually(lambda: _is_paused(loader, tenant, key))
     assert (await services.integrations.loader.load(tenant.tenant_id, key)).revision == 2
+
+
+async def test_however_many_calls_come_at_once_an_integration_is_read_once(
+    desk: Desk, settings: Settings, tenant: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = parse_id(IdKind.INTEGRATION, (await desk.create())["id"])
+    read, reads = ConnectionLoader._read, []
+
+    async def counted(self: ConnectionLoader, *asked: UUID) -> object:
+        reads.append(asked)
+        return await read(self, *asked)
+
+    monkeypatch.setattr(ConnectionLoader, "_read", counted)
+    async with build(settings) as other:
+        await asyncio.gather(*(other.integrations.loader.load(tenant.tenant_id, key) for _ in range(20)))
+    assert reads == [(tenant.tenant_id, key)]
 
 
 async def _region_is(loader: ConnectionLoader, tenant: Account, key: UUID, region: str) -> bool:

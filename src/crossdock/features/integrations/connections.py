@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from crossdock.features.integrations.repository import IntegrationRepository
 from crossdock.features.integrations.sealed_columns import CREDENTIALS
 from crossdock.features.vault.service import Vault
 from crossdock.gateway.transport import TlsIdentity
+from crossdock.kit.single_flight import SingleFlight
 
 # One takes a few KB.
 _MOST_KEPT = 10_000
@@ -106,6 +108,7 @@ class ConnectionLoader:
         self._library = library
         self._kept: OrderedDict[tuple[UUID, UUID], _Kept] = OrderedDict()
         self._changes_heard = 0
+        self._reads = SingleFlight[tuple[UUID, UUID, int], _Kept]()
         changes.on_change(self._changed)
 
     async def active(self, tenant_id: UUID, integration_id: UUID) -> Connection:
@@ -134,7 +137,7 @@ class ConnectionLoader:
     async def again(self, connection: Connection) -> Connection:
         """The connection with its secrets from outside as they are there now. Raises what a secret store raises."""
         tenant_id, integration_id = connection.tenant_id, connection.integration_id
-        kept = self._kept.get((tenant_id, integration_id)) or await self._read(tenant_id, integration_id)
+        kept = await self._known(tenant_id, integration_id)
         return await self._complete(kept.connection, kept.credentials, fresh=True)
 
     async def of(self, integration: Integration, credentials: Credentials) -> Connection:
@@ -158,7 +161,9 @@ class ConnectionLoader:
     async def _known(self, tenant_id: UUID, integration_id: UUID) -> _Kept:
         kept = self._kept.get((tenant_id, integration_id))
         if kept is None:
-            return await self._read(tenant_id, integration_id)
+            # Not what is being read since before a change.
+            asked = (tenant_id, integration_id, self._changes_heard)
+            return await self._reads.do(asked, partial(self._read, tenant_id, integration_id))
         self._kept.move_to_end((tenant_id, integration_id))
         return kept
 
