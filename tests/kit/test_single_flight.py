@@ -55,6 +55,23 @@ async def test_who_asks_afterwards_has_it_done_again(flights: SingleFlight[str, 
     assert [await flights.do("a", partial(counted.work, "a")) for _ in range(2)] == ["a 1", "a 2"]
 
 
+async def test_who_asks_in_the_moment_of_its_end_has_it_done_again(flights: SingleFlight[str, int]) -> None:
+    ending, done = asyncio.Event(), list[int]()
+
+    async def work() -> int:
+        ending.set()
+        done.append(len(done))
+        return len(done)
+
+    async def ask_at_its_end() -> int:
+        await ending.wait()
+        return await flights.do("a", work)
+
+    later = asyncio.create_task(ask_at_its_end())
+    await asyncio.sleep(0)
+    assert [await flights.do("a", work), await later, await flights.do("a", work)] == [1, 2, 3]
+
+
 async def test_different_keys_do_not_wait_for_each_other(flights: SingleFlight[str, str], counted: Counted) -> None:
     waiting = asked(flights, counted, "a", "b")
     await eventually(lambda: counted.begun == ["a", "b"])

@@ -18,7 +18,7 @@ class SingleFlight(Generic[K, V]):
     async def do(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """What `work` answers. It goes on when its callers are cancelled, since others may wait for it."""
         task = self._under_way.get(key)
-        if task is None:
+        if task is None or task.done():
             task = self._under_way[key] = asyncio.create_task(work())
             task.add_done_callback(partial(self._ended, key))
         return await asyncio.shield(task)
@@ -31,6 +31,7 @@ class SingleFlight(Generic[K, V]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, key: K, task: asyncio.Task[V]) -> None:
-        del self._under_way[key]
+        if self._under_way[key] is task:  # else it was asked for again before this was told
+            del self._under_way[key]
         if not task.cancelled():
             task.exception()  # whoever still waits gets it; if nobody does, it is not complained about

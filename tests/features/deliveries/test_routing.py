@@ -6,9 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from crossdock.db.changes import ChangeFeed
+from crossdock.db.changes import Change, ChangeFeed
 from crossdock.features.deliveries.routing import RouteTable
 from tests.hub import Hub
+from tests.receivers import Receiver
 
 
 @pytest.fixture
@@ -44,3 +45,27 @@ async def test_however_many_publish_at_once_a_tenants_routes_are_read_once(
 ) -> None:
     await asyncio.gather(*(routes.foresee([hub.event()]) for _ in range(50)))
     assert reads == {hub.tenant_id: 1}
+
+
+async def test_what_was_told_while_the_routes_are_read_counts_for_who_asks_afterwards(
+    hub: Hub, receiver: Receiver, routes: RouteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, let_go = RouteTable._read, asyncio.Event()
+    was_read = asyncio.Event()
+
+    async def slowly(self: RouteTable, tenant_id: UUID) -> object:
+        found = await read(self, tenant_id)
+        was_read.set()
+        await let_go.wait()
+        return found
+
+    monkeypatch.setattr(RouteTable, "_read", slowly)
+    before = asyncio.create_task(routes.wants(hub.tenant_id, "order.paid"))
+    await was_read.wait()
+    subscription = await hub.subscribe(receiver)
+    routes._changed(Change("subscription", str(hub.tenant_id), subscription.id))
+    after = asyncio.create_task(routes.wants(hub.tenant_id, "order.paid"))
+    await asyncio.sleep(0)
+    let_go.set()
+    await before
+    assert await after

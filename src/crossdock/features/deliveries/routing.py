@@ -109,7 +109,8 @@ class RouteTable:
 
     async def wants(self, tenant_id: UUID, event_type: str) -> bool:
         """Whether any subscription of the tenant asks for this type, as far as notices have told."""
-        if tenant_id not in self._tenants or tenant_id in self._outdated:
+        # Once more where what was being read already does not have what was told meanwhile.
+        while tenant_id not in self._tenants or tenant_id in self._outdated:
             await self._loaded(tenant_id)
         return bool(self._tenants[tenant_id].index.match(event_type))
 
