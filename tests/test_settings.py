@@ -63,6 +63,20 @@ def test_a_settings_file_that_is_not_there_is_refused(monkeypatch: pytest.Monkey
         Settings()
 
 
+def test_a_folder_in_place_of_the_settings_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CROSSDOCK_SETTINGS_FILE", str(tmp_path))
+    with pytest.raises(UnreadableSettingsFileError, match="cannot be read"):
+        Settings()
+
+
+def test_a_settings_file_may_be_named_from_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "crossdock.env").write_text("CROSSDOCK_PORT=8401\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # As it comes from where no shell has replaced the tilde.
+    monkeypatch.setenv("CROSSDOCK_SETTINGS_FILE", "~/crossdock.env")
+    assert Settings().port == 8401
+
+
 def test_what_other_parts_of_crossdock_read_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CROSSDOCK_TENANT", "CROSSDOCK_KEY", "CROSSDOCK_WEBHOOK_SECRET", "crossdock_port"):
         monkeypatch.setenv(name, "8402")

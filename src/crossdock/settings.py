@@ -186,10 +186,11 @@ class Settings(BaseSettings):
         """What is given, the environment, the settings file; raises UnknownSettingError for names that nothing has."""
         known = [*(f"{PREFIX}{name.upper()}" for name in cls.model_fields), *_NO_SETTINGS]
         check_names(os.environ, known=known, place="in the environment")
-        file = os.environ.get(_SETTINGS_FILE)
-        if not file:
+        named = os.environ.get(_SETTINGS_FILE)
+        if not named:
             return init_settings, env_settings
-        if not os.access(file, os.R_OK):
+        file = Path(named).expanduser()
+        if file.is_dir() or not os.access(file, os.R_OK):
             raise UnreadableSettingsFileError(
                 f"{_SETTINGS_FILE} names {file}, which cannot be read; correct or unset it."
             )
