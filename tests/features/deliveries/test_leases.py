@@ -34,7 +34,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> lis
 
 
 @pytest.mark.usefixtures("worker")
-@pytest.mark.parametrize("statement", ["claim_woken", "release", "read_due", "next_due", "renew", "owned"])
+@pytest.mark.parametrize("statement", ["claim_woken", "release", "read_due", "_next_due", "renew", "owned"])
 async def test_a_fault_that_nobody_foresaw_puts_work_off_and_does_not_end_it(
     hub: Hub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:

@@ -86,7 +86,7 @@ async def test_of_a_long_lane_no_more_is_read_than_is_wanted_though_lanes_look_s
         found, read = await rows_read(connection, lane_repository._READ_DUE, *read_due)
         assert found == 100
         assert read <= 300
-        _, read = await rows_read(connection, lane_repository._NEXT_DUE, *read_due[:2], FLOOR, NOW, CEILING)
+        _, read = await rows_read(connection, lane_repository._NEXT_DUE, *read_due[:2], FLOOR, NOW, CEILING, NOW)
         assert read <= 100
         _, read = await rows_read(connection, lane_repository._RELEASE, *release)
         assert read <= 100

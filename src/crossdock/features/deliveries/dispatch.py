@@ -313,12 +313,10 @@ class Dispatcher:
             lane.start_reading()
         try:
             due = await self._repository.read_due(lanes)
-            exhausted = [lane for lane in lanes if not due[lane.subscription_id][1]]
-            upcoming = await self._repository.next_due(exhausted) if exhausted else {}
             turn = LoopTurn()
             for lane in lanes:
-                rows, more = due[lane.subscription_id]
-                lane.fill(rows, more=more, next_due=upcoming.get(lane.subscription_id))
+                rows, more, next_due = due[lane.subscription_id]
+                lane.fill(rows, more=more, next_due=next_due)
                 self._pump.pump(lane)
                 if turn.over():
                     await turn.pass_on()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -71,6 +71,14 @@ class Fleet:
     owned_lanes: int
 
 
+class Due(NamedTuple):
+    """What is due in a lane, whether there is more, and if not, when the next one is due."""
+
+    rows: list[Pending]
+    more: bool
+    next_due: datetime | None
+
+
 @dataclass(slots=True, kw_only=True)
 class StoredEvent:
     """An event as read from the database."""
@@ -130,10 +138,12 @@ class LaneRepository:
         """Wake unowned lanes with something due: those released lately, or all of them for None."""
         await self._execute(_WAKE_FORGOTTEN, self._floor(), released_within_s, self._ceiling())
 
-    async def read_due(self, lanes: Sequence[Lane]) -> dict[UUID, tuple[list[Pending], bool]]:
-        """For each lane its due deliveries that it does not know yet, oldest first, and whether there are more."""
+    async def read_due(self, lanes: Sequence[Lane]) -> dict[UUID, Due]:
+        """For each lane its due deliveries that it does not know yet, oldest first, and what comes after them."""
         windows = [lane.window for lane in lanes]
+        # In one transaction, whose `now()` stays: what falls due meanwhile is not overlooked.
         async with self._by_keys() as connection:
+            asked_at = self._clock.now()
             rows = await connection.fetch(
                 _READ_DUE,
                 [lane.destination.tenant_id for lane in lanes],
@@ -142,38 +152,33 @@ class LaneRepository:
                 [window + len(lane.known) for lane, window in zip(lanes, windows, strict=True)],
                 self._floor(),
                 [delivery_id for lane in lanes for delivery_id in lane.known],
-                self._clock.now(),
+                asked_at,
                 self._ceiling(),
                 max(_LEAST_READ_BYTES, min(_READ_BYTES, lanes[0].held.left // len(lanes))),
             )
-        found: list[list[Pending]] = [[] for _ in lanes]
-        cut_short = [False] * len(lanes)
-        turn = LoopTurn()
-        for row in rows:
-            if turn.over():
-                await turn.pass_on()
-            at = row["lane"] - 1
-            if row["beyond"]:
-                cut_short[at] = True
-            else:
-                found[at].append(_pending(lanes[at].destination.tenant_id, row))
-        # A full window may have been all there was: then the next read finds nothing.
+            found, cut_short = await _by_lane(lanes, rows)
+            # A full window may have been all there was: then the next read finds nothing.
+            more = [cut or len(due) >= window for due, cut, window in zip(found, cut_short, windows, strict=True)]
+            exhausted = [lane for lane, some in zip(lanes, more, strict=True) if not some]
+            upcoming = await self._next_due(connection, exhausted, asked_at) if exhausted else {}
         return {
-            lane.subscription_id: (due, cut or len(due) >= window)
-            for lane, due, cut, window in zip(lanes, found, cut_short, windows, strict=True)
+            lane.subscription_id: Due(due, some, upcoming.get(lane.subscription_id))
+            for lane, due, some in zip(lanes, found, more, strict=True)
         }
 
-    async def next_due(self, lanes: Sequence[Lane]) -> dict[UUID, datetime | None]:
-        """For each lane the time of its earliest delivery that is not due yet."""
-        async with self._by_keys() as connection:
-            rows = await connection.fetch(
-                _NEXT_DUE,
-                [lane.destination.tenant_id for lane in lanes],
-                [lane.subscription_id for lane in lanes],
-                self._floor(),
-                self._clock.now(),
-                self._ceiling(),
-            )
+    async def _next_due(
+        self, connection: Connection, lanes: Sequence[Lane], asked_at: datetime
+    ) -> dict[UUID, datetime | None]:
+        """For each lane the time of its earliest delivery that was not due yet when it was asked for those."""
+        rows = await connection.fetch(
+            _NEXT_DUE,
+            [lane.destination.tenant_id for lane in lanes],
+            [lane.subscription_id for lane in lanes],
+            self._floor(),
+            asked_at,
+            self._ceiling(),
+            self._clock.now(),
+        )
         return {row["subscription_id"]: row["next_due"] for row in rows}
 
     async def release(self, worker_id: UUID, lanes: Sequence[Handback]) -> None:
@@ -262,6 +267,22 @@ def lanes_notice(subscription_ids: Sequence[UUID]) -> str:
     if len(subscription_ids) > _MOST_LANES_IN_NOTICE:
         return "*"
     return ",".join(subscription_id.hex for subscription_id in subscription_ids)
+
+
+async def _by_lane(lanes: Sequence[Lane], rows: Sequence[asyncpg.Record]) -> tuple[list[list[Pending]], list[bool]]:
+    """Each lane's deliveries, and whether the bytes that one read takes were too few for all."""
+    found: list[list[Pending]] = [[] for _ in lanes]
+    cut_short = [False] * len(lanes)
+    turn = LoopTurn()
+    for row in rows:
+        if turn.over():
+            await turn.pass_on()
+        at = row["lane"] - 1
+        if row["beyond"]:
+            cut_short[at] = True
+        else:
+            found[at].append(_pending(lanes[at].destination.tenant_id, row))
+    return found, cut_short
 
 
 def _pending(tenant_id: UUID, row: asyncpg.Record) -> Pending:
@@ -366,11 +387,14 @@ SELECT l.lane, d.id, d.message_id, d.kind, d.attempt_count, d.expires_at, d.even
  ORDER BY l.lane, d.due_at, d.id
 """
 
+# A retry may have fallen due since $4, when it was asked what is due. What was published since then is left out: the
+# lane is told of it, and asking again for that alone would keep it from taking what is published next from memory.
 _NEXT_DUE = """
 SELECT l.subscription_id,
        (SELECT d.due_at FROM deliveries d
          WHERE d.tenant_id = l.tenant_id AND d.subscription_id = l.subscription_id
            AND d.status = 'pending' AND d.due_at > greatest(now(), $4::timestamptz)
+           AND (d.attempt_count > 0 OR d.due_at > greatest(clock_timestamp(), $6::timestamptz))
            AND d.id >= $3 AND d.id < $5
          ORDER BY d.due_at LIMIT 1) AS next_due
   FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, subscription_id)
