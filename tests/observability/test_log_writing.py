@@ -51,7 +51,7 @@ def test_a_reader_that_stops_reading_stops_no_work_and_learns_what_it_missed() -
     lines = [json.loads(line) for line in shown.splitlines()]
     numbers = [line["number"] for line in lines if line["event"] == "line"]
     dropped = sum(line["count"] for line in lines if line["event"] == "log_lines_dropped")
-    assert numbers == list(range(len(numbers)))
+    assert numbers == sorted(set(numbers))
     assert (len(numbers) + dropped, dropped > 0) == (LINES, True)
     assert {"last words", "the very last"} <= {line["event"] for line in lines}
 
