@@ -25,7 +25,6 @@ from crossdock.features.deliveries.routing import PlannedDelivery
 from crossdock.gateway.breaker import Breaker, BreakerPolicy, BreakerState
 from crossdock.gateway.token_bucket import TokenBucket
 from crossdock.kit.clock import Clock, SetBacks
-from crossdock.kit.loop_turn import LoopTurn
 from crossdock.observability import metrics
 
 _MOST_READ_AT_ONCE = 100
@@ -313,13 +312,10 @@ class Dispatcher:
             lane.start_reading()
         try:
             due = await self._repository.read_due(lanes)
-            turn = LoopTurn()
             for lane in lanes:
                 rows, more, next_due = due[lane.subscription_id]
                 lane.fill(rows, more=more, next_due=next_due)
                 self._pump.pump(lane)
-                if turn.over():
-                    await turn.pass_on()
         except BaseException:
             for lane in lanes:
                 if lane.reading:

@@ -17,7 +17,6 @@ from crossdock.features.deliveries.models import DeliveryKind, DeliveryStatus
 from crossdock.features.deliveries.policies import MAX_EXPIRY_S
 from crossdock.kit.clock import Clock
 from crossdock.kit.ids import uuid_floor
-from crossdock.kit.loop_turn import LoopTurn
 
 # A delivery older than the longest expiry is not pending; what is older need not be looked at.
 _OLDEST_PENDING = timedelta(seconds=MAX_EXPIRY_S) + timedelta(days=1)
@@ -156,7 +155,7 @@ class LaneRepository:
                 self._ceiling(),
                 max(_LEAST_READ_BYTES, min(_READ_BYTES, lanes[0].held.left // len(lanes))),
             )
-            found, cut_short = await _by_lane(lanes, rows)
+            found, cut_short = _by_lane(lanes, rows)
             # A full window may have been all there was: then the next read finds nothing.
             more = [cut or len(due) >= window for due, cut, window in zip(found, cut_short, windows, strict=True)]
             exhausted = [lane for lane, some in zip(lanes, more, strict=True) if not some]
@@ -269,14 +268,11 @@ def lanes_notice(subscription_ids: Sequence[UUID]) -> str:
     return ",".join(subscription_id.hex for subscription_id in subscription_ids)
 
 
-async def _by_lane(lanes: Sequence[Lane], rows: Sequence[asyncpg.Record]) -> tuple[list[list[Pending]], list[bool]]:
+def _by_lane(lanes: Sequence[Lane], rows: Sequence[asyncpg.Record]) -> tuple[list[list[Pending]], list[bool]]:
     """Each lane's deliveries, and whether the bytes that one read takes were too few for all."""
     found: list[list[Pending]] = [[] for _ in lanes]
     cut_short = [False] * len(lanes)
-    turn = LoopTurn()
     for row in rows:
-        if turn.over():
-            await turn.pass_on()
         at = row["lane"] - 1
         if row["beyond"]:
             cut_short[at] = True
